@@ -41,7 +41,7 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return f"{type(self).__name__}(changed: {', '.join(self.changed()) or 'nothing'})"
 
 
-class LogSettings(_Section):
+class LogSettings(_Section, frozen=True, kw_only=True):
     """What the runner writes about its work."""
 
     level: Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"] = "INFO"
@@ -53,7 +53,7 @@ class LogSettings(_Section):
     """One JSON document a line on stderr in place of text."""
 
 
-class HttpSettings(_Section):
+class HttpSettings(_Section, frozen=True, kw_only=True):
     """What every download obeys."""
 
     allow_private: bool = False
@@ -71,7 +71,7 @@ class HttpSettings(_Section):
     """Bytes a second for each download; 0 is no limit."""
 
 
-class BilibiliSettings(_Section):
+class BilibiliSettings(_Section, frozen=True, kw_only=True):
     """How Bilibili is reached. The addresses are settings for the sake of tests and ``demo``."""
 
     api_url: str = "https://api.bilibili.com"
@@ -88,14 +88,14 @@ class BilibiliSettings(_Section):
     """Sound quality where a task names none: best, hires, dolby, 320k, 192k, 128k or 64k."""
 
 
-class RedisSettings(_Section):
+class RedisSettings(_Section, frozen=True, kw_only=True):
     """What a Redis queue must be."""
 
     allow_volatile: bool = False
     """Accept a Redis that may drop data (no append-only file, or an evicting memory policy)."""
 
 
-class RetentionSettings(_Section):
+class RetentionSettings(_Section, frozen=True, kw_only=True):
     """Seconds that finished tasks are kept."""
 
     completed: Seconds = 86_400.0
