@@ -1,0 +1,204 @@
+"""What the parts ask of each other: the Protocols between the engine and whatever stores, tells time or listens.
+
+Every method that writes is atomic: when it raises, nothing was written, except that `BackendUnavailable` may follow a
+commit whose answer was lost. All of them may be cancelled at any moment; a write that had begun is finished first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import msgspec
+
+from musicq_async.model.event import Event
+from musicq_async.model.lifecycle import Change
+from musicq_async.model.schedule import Firing, Schedule
+from musicq_async.model.task import Lease, NewTask, Task, TaskState
+
+
+class Clock(Protocol):
+    """The only source of time and the only sleeper."""
+
+    def time(self) -> float:
+        """Return epoch seconds, UTC; may jump."""
+
+    def time_ms(self) -> int:
+        """Return epoch milliseconds, UTC; may jump."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back; only differences mean anything."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; nothing and NaN are taken as 0. Cancellable."""
+
+    def move_on_after(self, seconds: float | None) -> AbstractContextManager[Any]:
+        """Open an anyio cancel scope that ends after so many seconds; ``None`` never."""
+
+
+class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which tasks to list, newest first."""
+
+    state: TaskState | None = None
+    type: str | None = None
+    limit: int = 100
+    after: str | None = None
+    """Id of the last task of the page before."""
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker learns when it renews its leases. Keys are task ids."""
+
+    lost: frozenset[str] = frozenset()
+    """Tasks that are no longer this worker's."""
+    cancelled: Mapping[str, str | None] = {}
+    """Tasks that somebody asked to cancel, with the reason."""
+
+
+class TaskQueue(Protocol):
+    """Where tasks wait, are lent to workers, and are remembered."""
+
+    async def push(self, tasks: Sequence[NewTask], *, ignore_known: bool = False) -> list[bool]:
+        """Store all the tasks or none; return for each whether it is new.
+
+        A known ``task_id`` raises `DuplicateTask`, or with ``ignore_known`` is left as it stands (and returns False).
+        """
+
+    async def claim(self, *, types: frozenset[str] | None, limit: int, owner: str, seconds: float) -> list[Lease]:
+        """Lend up to ``limit`` pending tasks of these types (``None``: any) for ``seconds``; do not wait for any.
+
+        One atomic state change a task: pending to running, with ``lease_owner``, ``lease_token``, ``lease_until_ms``
+        and ``started_at``. Order: priority, then position.
+        """
+
+    async def heartbeat(self, leases: Iterable[Lease], *, seconds: float) -> Heartbeat:
+        """Renew leases that are still held to ``seconds`` from now."""
+
+    async def settle(self, lease: Lease, change: Change) -> None:
+        """Write how a run ended and end the lease. Raises `LeaseLost` if the lease is no longer held."""
+
+    async def report(self, lease: Lease, progress: dict[str, Any]) -> None:
+        """Store progress. Raises `LeaseLost`."""
+
+    async def change(self, task: Task, change: Change) -> bool:
+        """Write a change decided from ``task`` if its status and lease are still the same; return whether it was."""
+
+    async def request_cancel(self, task_id: str, reason: str | None) -> bool:
+        """Mark a running task as to be cancelled; return whether it was running."""
+
+    async def get(self, task_id: str) -> Task | None:
+        """Return one task as it stands."""
+
+    async def find(self, which: TaskFilter) -> list[Task]:
+        """Return a page of tasks, newest first."""
+
+    async def unfinished(self, scheduler_task_id: str) -> list[Task]:
+        """Return the tasks of one schedule that are scheduled, pending or running, oldest first."""
+
+    async def counts(self) -> dict[tuple[str, TaskState], int]:
+        """Return how many tasks there are of each type in each state."""
+
+    async def promote(self) -> int | None:
+        """Make scheduled tasks whose time has come pending; return the next ``run_at_ms``, if there is one."""
+
+    async def expired(self, limit: int = 100) -> list[Task]:
+        """Return running tasks whose lease has run out."""
+
+    async def purge(self, *, states: Mapping[TaskState, int]) -> int:
+        """Delete finished tasks that ended before the given epoch second of their state; return how many."""
+
+
+class ScheduleStore(Protocol):
+    """Where schedules are kept, with the ledger of their slots."""
+
+    enqueues: bool
+    """Whether `record` also stores the tasks, in the same transaction; otherwise the scheduler pushes them itself."""
+
+    async def add(self, schedule: Schedule) -> None:
+        """Store a new schedule."""
+
+    async def get(self, task_id: str) -> Schedule | None:
+        """Return one schedule."""
+
+    async def all(self, *, enabled_only: bool = False) -> list[Schedule]:
+        """Return all, oldest first."""
+
+    async def replace(self, schedule: Schedule) -> bool:
+        """Write an edited schedule whose ``version`` is one above the stored; return False if it is not."""
+
+    async def delete(self, task_id: str) -> bool:
+        """Delete a schedule and its ledger; return whether it was there."""
+
+    async def due(self, before_ms: int, *, limit: int = 1000) -> list[Schedule]:
+        """Return enabled schedules with ``due_at_ms <= before_ms``, the earliest first.
+
+        The cost does not grow with the number stored.
+        """
+
+    async def unplanned(self) -> list[Schedule]:
+        """Return enabled schedules without ``due_at_ms``: rows that another program wrote."""
+
+    async def next_due_ms(self) -> int | None:
+        """Return the earliest ``due_at_ms`` of the enabled schedules."""
+
+    async def record(self, firings: Sequence[Firing]) -> list[Firing]:
+        """Write the firings whose version is still current; return those.
+
+        Slots that the ledger knows are dropped together with their tasks.
+        """
+
+    async def unsent(self) -> list[NewTask]:
+        """Return tasks that `record` kept and `sent` has not confirmed (only where ``enqueues`` is False)."""
+
+    async def sent(self, task_ids: Sequence[str]) -> None:
+        """Confirm that the tasks are in the queue."""
+
+    async def prune(self, before: int) -> int:
+        """Delete ledger rows older than this epoch second; return how many."""
+
+
+class PublicStore(Protocol):
+    """Shared values with an optional time to live. An expired value is gone at its deadline."""
+
+    async def set_public(self, key: str, value: Any, ttl: float | None = None) -> None:
+        """Set a JSON value; ``ttl`` in seconds, above 0; setting again replaces value and TTL."""
+
+    async def get_public(self, key: str) -> Any | None:
+        """Return the value, or ``None``."""
+
+    async def delete_public(self, key: str) -> bool:
+        """Delete; return whether it was there."""
+
+    async def cleanup(self) -> int:
+        """Drop what has expired; return how many."""
+
+    async def get_store_size(self) -> int:
+        """Return the number of live keys."""
+
+    async def list_keys(self) -> list[str]:
+        """Return the live keys."""
+
+    async def clear_store(self) -> None:
+        """Drop everything."""
+
+
+class EventSink(Protocol):
+    """Who is told what happened. Must neither block nor raise."""
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+
+    @property
+    def listening(self) -> bool:
+        """Whether anybody listens: lets hot paths skip building events."""
+
+
+class Wakeup(Protocol):
+    """Told when there may be work, so that nobody has to wait for the next poll."""
+
+    def notify(self, count: int = 1) -> None:
+        """Say that so many tasks became pending."""
+
+    def due(self, run_at_ms: int) -> None:
+        """Say that a task will become pending at this time."""
