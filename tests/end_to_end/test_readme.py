@@ -1,0 +1,78 @@
+"""Everything that the two READMEs show is run as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+READMES = ("README.md", "README.zh-CN.md")
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    found = []
+    for readme in READMES:
+        text = (ROOT / readme).read_text("utf-8")
+        for number, block in enumerate(re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL), 1):
+            found.append(pytest.param(block, id=f"{readme}-{language}-{number}"))
+    return found
+
+
+def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONDEVMODE": "0", "PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_each_python_block_runs(block, tmp_path):
+    if "FastAPI" in block:
+        block += FASTAPI_CHECK
+    done = run(block, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+FASTAPI_CHECK = """
+from starlette.testclient import TestClient
+with TestClient(app) as client:
+    assert client.post("/signup", params={"email": "a@example.com"}).json()["task"]
+"""
+
+
+def test_the_first_example_prints_its_result(tmp_path):
+    done = run(blocks("python")[0].values[0], tmp_path)
+    assert "hello 玉盘" in done.stdout
+
+
+@pytest.mark.parametrize("block", blocks("toml"))
+def test_each_settings_file_is_accepted(block, tmp_path, monkeypatch):
+    from musicq_async import Settings
+
+    (tmp_path / "musicq.toml").write_text(block, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert Settings().bilibili.quality == "best"
+
+
+def test_every_command_shown_is_one_that_the_command_line_has():
+    from click.testing import CliRunner
+
+    from musicq_async.cli import main
+
+    help_text = CliRunner().invoke(main, ["--help"]).output
+    for readme in READMES:
+        for command in re.findall(r"python -m musicq_async ([a-z]+)", (ROOT / readme).read_text("utf-8")):
+            assert command in help_text
+
+
+def test_both_readmes_give_the_same_set_up_commands():
+    first, second = ((ROOT / name).read_text("utf-8") for name in READMES)
+    commands = re.findall(r"^python3 -m venv .*$", first, re.MULTILINE)
+    assert len(commands) == 2
+    assert commands == re.findall(r"^python3 -m venv .*$", second, re.MULTILINE)
