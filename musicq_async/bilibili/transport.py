@@ -1,0 +1,159 @@
+"""The only module that speaks HTTP: one request, one whole answer, foreign errors renamed."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+import httpx
+
+from musicq_async.bilibili.answers import Answer
+from musicq_async.errors import AnswerNotUnderstood, MusicqError, NotRunning, SettingsError, SourceUnavailable
+from musicq_async.settings import HttpSettings
+
+USER_AGENT: Final = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
+)
+REFERER: Final = "https://www.bilibili.com/"
+_MAX_BODY: Final = 16 << 20
+_LOGGERS: Final = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy")
+_busy: ContextVar[bool] = ContextVar("musicq_bilibili_request", default=False)
+
+
+class Transport:
+    """A pool of connections that keeps no cookies, follows no redirects and checks certificates."""
+
+    def __init__(self, http: HttpSettings) -> None:
+        self._http = http
+        self._client: httpx.AsyncClient | None = None
+
+    async def __aenter__(self) -> Self:
+        _quieten()
+        context = await anyio.to_thread.run_sync(ssl.create_default_context)
+        timeout = httpx.Timeout(self._http.stall_timeout, connect=self._http.connect_timeout, pool=None)
+        try:
+            self._client = httpx.AsyncClient(
+                verify=context,
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+                follow_redirects=False,
+                trust_env=False,
+                proxy=self._http.proxy,
+                timeout=timeout,
+                headers={"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "gzip"},
+            )
+        except (ValueError, ImportError, httpx.InvalidURL) as error:
+            raise SettingsError("http.proxy is no http:// or socks5:// address that can be used") from (
+                error if isinstance(error, ImportError) else None
+            )  # the original would print the password
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(1):
+                await client.aclose()
+
+    async def send(
+        self, address: str, *, headers: Mapping[str, str] | None = None, form: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Ask (POST with ``form``) and return the answer, whatever its status.
+
+        The query of ``address`` is sent byte for byte. Raises `SourceUnavailable` when no whole answer came in time,
+        `AnswerNotUnderstood` when it is too large or spoilt. Cancelling closes the connection.
+        """
+        if self._client is None:
+            raise NotRunning("the Bilibili client is not open; use it in `async with`")
+        host = urlsplit(address).netloc.rpartition("@")[2]
+        limit = self._http.connect_timeout + self._http.stall_timeout
+        with _renamed(host), _marked(), anyio.fail_after(limit):
+            method = "GET" if form is None else "POST"
+            async with self._client.stream(method, httpx.URL(address), headers=headers, data=form) as response:
+                body = await _whole_body(response, host)
+        return Answer(
+            status=response.status_code,
+            headers={name.lower(): value for name, value in response.headers.items()},
+            body=body,
+            cookies=tuple(response.headers.get_list("set-cookie")),
+        )
+
+
+async def _whole_body(response: httpx.Response, host: str) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > _MAX_BODY:
+            raise AnswerNotUnderstood(f"{host} sends an answer of more than {_MAX_BODY >> 20} MiB")
+    match response.headers.get("content-encoding", "identity").strip().lower():
+        case "identity" | "":
+            return bytes(body)
+        case "gzip" | "x-gzip":
+            return _unpacked(bytes(body), host)
+    raise AnswerNotUnderstood(f"{host} answers in an encoding that was not asked for")
+
+
+def _unpacked(body: bytes, host: str) -> bytes:
+    """Unpack gzip; a bomb and a cut stream are errors, where the library's own decoder would let both pass."""
+    if not body:
+        return body
+    packed = zlib.decompressobj(wbits=31)
+    try:
+        plain = packed.decompress(body, _MAX_BODY)
+    except zlib.error as error:
+        raise AnswerNotUnderstood(f"{host} sends a spoilt gzip answer") from error
+    if packed.unconsumed_tail:
+        raise AnswerNotUnderstood(f"{host} sends an answer of more than {_MAX_BODY >> 20} MiB")
+    if not packed.eof:
+        raise SourceUnavailable(f"the answer of {host} ended too early")
+    return plain
+
+
+@contextmanager
+def _renamed(host: str) -> Iterator[None]:
+    try:
+        yield
+    except MusicqError:
+        raise
+    except (TimeoutError, httpx.TimeoutException) as error:
+        raise SourceUnavailable(f"no answer from {host} in time") from error
+    except httpx.LocalProtocolError:
+        raise AnswerNotUnderstood(f"the request to {host} cannot be sent") from None  # the original prints headers
+    except httpx.TransportError as error:
+        raise SourceUnavailable(f"no connection to {host}, or it broke ({type(error).__name__})") from error
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise AnswerNotUnderstood(f"{host} cannot be asked ({type(error).__name__})") from error
+
+
+@contextmanager
+def _marked() -> Iterator[None]:
+    token = _busy.set(True)
+    try:
+        yield
+    finally:
+        _busy.reset(token)
+
+
+class _NotOurs(logging.Filter):
+    """Drop what the HTTP library says about our own requests: it would print cookies and signed queries."""
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - the caller decides, not the record
+        return not _busy.get()
+
+
+_NOT_OURS: Final = _NotOurs()
+
+
+def _quieten() -> None:
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_NOT_OURS)  # adding it again changes nothing
