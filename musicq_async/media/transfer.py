@@ -1,0 +1,490 @@
+"""Downloading one file: from several sources, resumed by exactly the missing bytes, never half there.
+
+The bytes grow in a ``.part`` beside the target and get the target's name in one step when all of them are there and
+belong to one version. A ``.part`` outlives cancellation and the process, and the next download goes on from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import httpx
+import msgspec
+
+from musicq_async.clock import SystemClock
+from musicq_async.errors import (
+    InvalidParams,
+    MusicqError,
+    NotPermitted,
+    OutOfSpace,
+    RateLimited,
+    SourceUnavailable,
+    TransferBroken,
+    UnsafePath,
+    WorkGone,
+)
+from musicq_async.media.answers import Changed, FromStart, Onward, Refused, Whole, judge, read_head, resumable
+from musicq_async.media.files import Folder, checked_name, open_folder
+from musicq_async.media.partial import Held, PartFile, Validator
+from musicq_async.media.sources import Failure, Source, SourcePool
+from musicq_async.media.web import SourceFailed, Web
+from musicq_async.ports import Clock
+from musicq_async.settings import HttpSettings
+
+Progress = Callable[[int, int | None], Awaitable[None] | None]
+"""Told the bytes held and the bytes in all (``None`` while unknown); may be a coroutine function."""
+Refresh = Callable[[], Awaitable[Sequence[Source]]]
+"""Gives fresh addresses of the same content when every source has expired or refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferRules:
+    """The limits of patience. Seconds, bytes, and counts."""
+
+    cool_down: float = 1.0
+    """Seconds that a source rests after a failure that may pass, times its failures in a row."""
+    tries: int = 6
+    """Failures in a row, bringing nothing, after which a source is given up."""
+    slow_rate: int = 20 * 1024
+    """Bytes a second below which a source is left for another, if there is one."""
+    slow_window: float = 30.0
+    refreshes: int = 3
+    expiry_margin: float = 60.0
+    """Seconds before its expiry that an address is no longer asked."""
+    batch: int = 1 << 20
+    """Bytes collected for one write."""
+    flush_interval: float = 1.0
+    """Seconds that received bytes stay unwritten at most, and between two reports of progress."""
+    spare: int = 16 << 20
+    """Bytes that the disk must have beyond the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transferred:
+    """A file that has arrived."""
+
+    path: Path
+    size: int
+    source: Source | None
+    """Who gave the last bytes; ``None`` when an earlier run had all of them."""
+    etag: str | None
+    resumed_from: int
+    """Bytes that were there when this download began and were kept."""
+    received: int
+    """Bytes that this download took from the network, those thrown away included."""
+
+
+async def download(
+    sources: Sequence[Source],
+    target: Path | tuple[Folder, str],
+    *,
+    http: HttpSettings,
+    web: Web | None = None,
+    progress: Progress | None = None,
+    expected_size: int | None = None,
+    identity: str | None = None,
+    if_range: bool = False,
+    refresh: Refresh | None = None,
+    sanity: Callable[[bytes], bool] | None = None,
+    max_bytes: int | None = None,
+    deadline: float | None = None,
+    rules: TransferRules | None = None,
+    clock: Clock | None = None,
+) -> Transferred:
+    """Download one file to ``target`` and return what arrived; the target is whole or untouched.
+
+    ``target`` is a path, or a folder of a `SafeFolder` with a name in it. ``sources`` are asked in their order.
+    ``identity`` names content that is the same on all of them, so that a mirror may go on where another stopped;
+    without it only a strong ETag or Last-Modified proves that, and a file without either starts again after a cut.
+    ``if_range`` sends If-Range (right for web servers, wrong for some content networks). ``sanity`` sees the first 64
+    bytes of the finished file and says whether it is what was wanted. ``refresh`` is asked for new addresses at most
+    three times. ``max_bytes``, ``deadline`` (seconds) and the pace come from ``http`` when not given.
+
+    Raises `TransferBroken` or `SourceUnavailable` (worth a retry), `RateLimited`, `WorkGone` or `NotPermitted` (what
+    the only answer was), `UnsafePath`, `OutOfSpace` (also for more than ``max_bytes``), `InvalidParams`, and whatever
+    ``refresh`` or ``progress`` raise. On cancellation, on deadline and after these errors the ``.part`` stays, so that
+    a later call goes on from it.
+    """
+    if not sources:
+        raise InvalidParams("sources: at least one address is needed")
+    for source in sources:
+        source.host  # noqa: B018 - refuses a bad address before anything is made
+    wanted = _Wanted(
+        http=http,
+        progress=progress,
+        expected_size=expected_size,
+        identity=identity,
+        if_range=if_range,
+        refresh=refresh,
+        sanity=sanity,
+        max_bytes=http.max_bytes if max_bytes is None else max_bytes,
+        rules=rules or TransferRules(),
+        clock=clock or SystemClock(),
+    )
+    seconds = http.deadline if deadline is None else deadline
+    part = await _open_part(target)
+    try:
+        if web is not None:
+            return await _Transfer(wanted, part, sources, web).run(seconds)
+        async with Web(http) as own:
+            return await _Transfer(wanted, part, sources, own).run(seconds)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(part.close)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What the caller of `download` asked for."""
+
+    http: HttpSettings
+    progress: Progress | None
+    expected_size: int | None
+    identity: str | None
+    if_range: bool
+    refresh: Refresh | None
+    sanity: Callable[[bytes], bool] | None
+    max_bytes: int
+    rules: TransferRules
+    clock: Clock
+
+
+async def _open_part(target: Path | tuple[Folder, str]) -> PartFile:
+    """Lock the ``.part``. A cancellation meanwhile closes what the thread has opened."""
+    opened: list[PartFile] = []
+
+    def work() -> None:
+        if isinstance(target, tuple):
+            folder, name, own = *target, False
+        else:
+            path = Path(os.path.abspath(target))  # noqa: PTH100 - Path.absolute keeps '..'
+            folder, name, own = open_folder(path.parent), path.name, True
+        try:
+            opened.append(PartFile.open(folder, checked_name(name), owns_folder=own))
+        except BaseException:
+            if own:
+                folder.close()
+            raise
+
+    try:
+        await anyio.to_thread.run_sync(work)
+    except BaseException:
+        for part in opened:
+            part.close()
+        raise
+    return opened[0]
+
+
+class _TooLarge(Exception):
+    """The file is over the cap."""
+
+
+class _Transfer:
+    """One download on its way: the part, what it belongs to, and who is asked next."""
+
+    def __init__(self, wanted: _Wanted, part: PartFile, sources: Sequence[Source], web: Web) -> None:
+        self._wanted = wanted
+        self._rules = wanted.rules
+        self._clock = wanted.clock
+        self._part = part
+        self._web = web
+        self._pool = SourcePool(sources, cool_down=self._rules.cool_down, tries=self._rules.tries)
+        self._refreshes = 0
+        self._received = 0
+        self._furthest = 0
+        self._last: Source | None = None
+        self._cause: SourceFailed | None = None
+        origin = None if wanted.identity else hashlib.blake2b(sources[0].url.encode(), digest_size=16).hexdigest()
+        self._nothing_held = Held(identity=wanted.identity, origin=origin)
+
+    async def run(self, deadline: float) -> Transferred:
+        finished = False
+        await self._adopt()
+        resumed_from = self._furthest = self._part.size
+        with self._clock.move_on_after(deadline):
+            await self._fill()
+            finished = True
+        if not finished:
+            raise TransferBroken(
+                f"the download took longer than {deadline:g} s; {self._part.size} bytes are kept for the next attempt"
+            )
+        return await self._finish(min(resumed_from, self._part.size))
+
+    async def _adopt(self) -> None:
+        """Keep what an earlier run left only if this run could prove that it is the same file."""
+        held, wanted = self._part.held, self._wanted
+        known = (held.identity, held.origin) == (self._nothing_held.identity, self._nothing_held.origin)
+        other = not known or not resumable(held)
+        longer = held.total is not None and self._part.size > held.total
+        sizes = {held.total, wanted.expected_size} - {None}
+        if self._part.size and (other or longer or len(sizes) > 1):
+            await self._begin()
+
+    async def _fill(self) -> None:
+        """Ask one source after another until every byte is there."""
+        await self._report()
+        while not (self._complete() and await self._sane()):
+            source = await self._next_source()
+            try:
+                await self._ask(source)
+            except SourceFailed as error:
+                self._note_failure(source, error)
+                self._cause = error
+            except _TooLarge as error:
+                await anyio.to_thread.run_sync(self._part.discard)
+                raise OutOfSpace(
+                    f"{source.host} offers more than {self._wanted.max_bytes} bytes; raise http.max_bytes to allow it"
+                ) from error
+        await self._report()
+
+    def _complete(self) -> bool:
+        total = self._part.held.total
+        return total is not None and total > 0 and self._part.size == total
+
+    async def _sane(self) -> bool:
+        """Look at the first bytes; junk is dropped and its giver not asked again."""
+        if self._wanted.sanity is None:
+            return True
+        if self._wanted.sanity(await anyio.to_thread.run_sync(self._part.head)):
+            return True
+        await self._begin()
+        if self._last is not None:
+            self._pool.retire(self._last, Failure(host=self._last.host, reason="sent something else than the file"))
+        return False
+
+    async def _next_source(self) -> Source:
+        while True:
+            self._pool.retire_expired(self._clock.time() + self._rules.expiry_margin)
+            source, wait = self._pool.next(self._clock.monotonic())
+            if source is None:
+                await self._refresh()
+            elif wait > 0:
+                await self._clock.sleep(wait)
+            else:
+                return source
+
+    async def _refresh(self) -> None:
+        if self._wanted.refresh is None or self._refreshes >= self._rules.refreshes:
+            raise verdict(list(self._pool.last_failures.values()), refreshed=self._refreshes > 0) from self._cause
+        self._refreshes += 1
+        self._pool.offer(await self._wanted.refresh())
+
+    def _note_failure(self, source: Source, error: SourceFailed) -> None:
+        least = min(64 << 10, max(1, (self._part.held.total or 0) // 50))
+        if self._part.size >= self._furthest + least:  # less would let a drip go on for ever without a pause
+            self._furthest = self._part.size
+            self._pool.gained(source)
+        if error.final:
+            self._pool.retire(source, error.failure)
+        else:
+            self._pool.rest(source, error.failure, self._clock.monotonic())
+
+    async def _ask(self, source: Source) -> None:
+        """Make one request and take all it gives."""
+        self._last = source
+        if self._part.size and self._part.held.total is not None and not resumable(self._part.held):
+            await self._begin()
+        offset = self._part.size
+        async with self._web.answer(source, self._range_headers(source, offset)) as response:
+            head = read_head(response.status_code, response.headers, now=self._clock.time())
+            verdict_ = judge(head, offset=offset, held=self._part.held, host=source.host)
+            match verdict_:
+                case Refused():
+                    failure = Failure(
+                        host=source.host,
+                        reason=verdict_.reason,
+                        kind="status",
+                        status=verdict_.status,
+                        retry_after=verdict_.retry_after,
+                    )
+                    raise SourceFailed(failure, final=verdict_.kind == "final")
+                case Whole():
+                    self._check_size(source, offset)
+                    await self._note(source, offset, head.validator)
+                case Changed():
+                    await self._begin()  # the next request starts at the first byte
+                case FromStart():
+                    self._check_size(source, verdict_.total)
+                    await self._begin()
+                    await self._note(source, verdict_.total, head.validator)
+                    await self._take(source, response, until=verdict_.total)
+                    await self._settle_length(source, head.chunked)
+                case Onward():
+                    self._check_size(source, verdict_.total)
+                    await self._note(source, verdict_.total or self._part.held.total, head.validator)
+                    await self._take(source, response, until=verdict_.until)
+
+    def _range_headers(self, source: Source, offset: int) -> dict[str, str]:
+        if offset == 0:
+            return {}
+        headers = {"range": f"bytes={offset}-"}
+        validator = self._part.held.validators.get(source.host)
+        if self._wanted.if_range and validator and validator.etag:
+            headers["if-range"] = validator.etag
+        return headers
+
+    def _check_size(self, source: Source, total: int | None) -> None:
+        expected = self._wanted.expected_size
+        if total is None:
+            return
+        if total > self._wanted.max_bytes:
+            raise _TooLarge
+        if total == 0:
+            raise _broken(source, "has an empty file", final=True)
+        if expected is not None and total != expected:
+            raise _broken(source, f"has {total} bytes in place of {expected}", final=True)
+
+    async def _begin(self) -> None:
+        await anyio.to_thread.run_sync(self._part.begin, self._nothing_held)
+
+    async def _note(self, source: Source, total: int | None, validator: Validator) -> None:
+        """Keep what the bytes belong to, and make sure that the rest fits on the disk."""
+        held = self._part.held
+        validators = {**held.validators, source.host: validator}
+        await anyio.to_thread.run_sync(
+            self._part.note, msgspec.structs.replace(self._nothing_held, total=total, validators=validators)
+        )
+        if total is not None:
+            await anyio.to_thread.run_sync(self._part.make_room, total, self._rules.spare)
+
+    async def _take(self, source: Source, response: httpx.Response, *, until: int | None) -> None:
+        """Write the body to the part, up to ``until``; what came before an error or a cancellation is written too."""
+        batch = _Batch(self._part)
+        pace = _Pace(self._clock, self._wanted.http.rate_limit, self._rules)
+        cap = self._wanted.max_bytes if until is None else until
+        try:
+            async for chunk in response.aiter_raw():
+                self._received += len(chunk)
+                batch.add(chunk)
+                if batch.reached > cap:
+                    if until is None:
+                        raise _TooLarge
+                    batch.cut(batch.reached - cap)
+                    raise _broken(source, "sent more bytes than it announced", final=True)
+                now = self._clock.monotonic()
+                if batch.waiting >= self._rules.batch or now - batch.written_at >= self._rules.flush_interval:
+                    await batch.write(now)
+                    await self._report()
+                pause = pace.pause(len(chunk), now)
+                if pause > 0:
+                    await self._clock.sleep(pause)
+                if pace.slow and self._pool.others(source, now):
+                    raise _broken(source, "is too slow")
+        finally:
+            with anyio.CancelScope(shield=True):
+                await batch.write(self._clock.monotonic())
+        if until is not None and self._part.size < until:
+            raise _broken(source, "closed before the end")
+
+    async def _settle_length(self, source: Source, delimited: bool) -> None:
+        """Decide whether a body of unannounced length is whole: only its own end mark or a known size proves it."""
+        size = self._part.size
+        if self._part.held.total is not None:
+            return
+        expected = self._wanted.expected_size
+        if size and (delimited if expected is None else size == expected):
+            await self._note(source, size, self._part.held.validators.get(source.host, Validator()))
+            return
+        if expected is not None:
+            raise _broken(source, f"sent {size} bytes in place of {expected}")
+        raise _broken(source, "did not say how long the file is")
+
+    async def _report(self) -> None:
+        if self._wanted.progress is not None:
+            told = self._wanted.progress(self._part.size, self._part.held.total)
+            if inspect.isawaitable(told):
+                await told
+
+    async def _finish(self, resumed_from: int) -> Transferred:
+        size, host = self._part.size, self._last.host if self._last else ""
+        etag = self._part.held.validators.get(host, Validator()).etag
+        path = await anyio.to_thread.run_sync(self._part.finish)
+        return Transferred(
+            path=path,
+            size=size,
+            source=self._last,
+            etag=etag,
+            resumed_from=resumed_from,
+            received=self._received,
+        )
+
+
+def _broken(source: Source, reason: str, *, final: bool = False) -> SourceFailed:
+    return SourceFailed(Failure(host=source.host, reason=reason), final=final)
+
+
+class _Batch:
+    """Bytes collected for the next write."""
+
+    def __init__(self, part: PartFile) -> None:
+        self._part = part
+        self._chunks: list[bytes] = []
+        self.waiting = 0
+        self.reached = part.size
+        self.written_at = 0.0
+
+    def add(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self.waiting += len(chunk)
+        self.reached += len(chunk)
+
+    def cut(self, excess: int) -> None:
+        """Forget the last bytes, which are not part of the file."""
+        kept = b"".join(self._chunks)[: self.waiting - excess]
+        self._chunks, self.waiting, self.reached = [kept], len(kept), self.reached - excess
+
+    async def write(self, now: float) -> None:
+        chunks, self._chunks, self.waiting, self.written_at = self._chunks, [], 0, now
+        if chunks:
+            await anyio.to_thread.run_sync(self._part.write, chunks)
+
+
+class _Pace:
+    """How fast the bytes come: holds them back to the limit, and notices a source that crawls."""
+
+    def __init__(self, clock: Clock, limit: int, rules: TransferRules) -> None:
+        self._limit = limit
+        self._rules = rules
+        self._floor = min(rules.slow_rate, limit // 2) if limit else rules.slow_rate
+        self._began = self._window_began = clock.monotonic()
+        self._bytes = self._window_bytes = 0
+        self.slow = False
+
+    def pause(self, size: int, now: float) -> float:
+        """Count bytes; return the seconds to wait before more are read."""
+        self._bytes += size
+        self._window_bytes += size
+        if now - self._window_began >= self._rules.slow_window:
+            self.slow = self._window_bytes < self._floor * (now - self._window_began)
+            self._window_began, self._window_bytes = now, 0
+        return self._began + self._bytes / self._limit - now if self._limit else 0.0
+
+
+def verdict(failures: Sequence[Failure], *, refreshed: bool) -> MusicqError:
+    """Choose the error that tells best why every source failed.
+
+    When fresh addresses were tried in between, statuses say nothing of the work: they are a broken transfer.
+    """
+    said = "; ".join(str(failure) for failure in failures) or "no source is left"
+    message = f"the file could not be downloaded: {said}"
+    statuses = {failure.status for failure in failures}
+    kinds = {failure.kind for failure in failures}
+    if kinds == {"unsafe"}:
+        return UnsafePath(message)
+    if kinds == {"unreachable"}:
+        return SourceUnavailable(message)
+    if statuses == {429}:
+        pauses = [failure.retry_after for failure in failures if failure.retry_after]
+        return RateLimited(message, retry_after=max(pauses, default=None))
+    if not refreshed and kinds == {"status"} and statuses <= {404, 410}:
+        return WorkGone(message)
+    if not refreshed and kinds == {"status"} and statuses <= {401, 403, 407, 451}:
+        return NotPermitted(message)
+    return TransferBroken(message)
