@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal
@@ -50,7 +50,9 @@ class Call:
     """Whether the call is of the kind that is watched most: slower, and never two at once."""
     accept: frozenset[int] = frozenset()
     """Codes whose data is wanted although they mean an error."""
-    form: Mapping[str, str] | None = None
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+    session: Credentials | None = None
+    """Whose call it is, where it is not the account's."""
 
 
 class Api:
@@ -96,8 +98,7 @@ class Api:
         renewed = False
         failures = 0
         while True:
-            credentials = await self._credentials()
-            self._breaker.refuse_if_paused(credentials.account)
+            credentials = call.session or await self._credentials()
             try:
                 verdict, answer = await self._once(call, credentials, keys)
             except SourceUnavailable as error:
@@ -113,18 +114,31 @@ class Api:
             else:
                 raise await self._consequence(verdict, credentials)
 
+    async def page(self, call: Call) -> Answer:
+        """Return an answer that is no JSON, whatever its status."""
+        await self.pace.turn()
+        credentials = call.session or await self._credentials()
+        return await self._sent(call, credentials, None)
+
     async def whole(self, address: str) -> Answer:
         """Fetch one address outside the API, without cookies, in its turn."""
         await self.pace.turn()
         return await self._transport.send(address, headers={"Referer": REFERER})
 
     async def _once(self, call: Call, credentials: Credentials, keys: WbiKeys | None) -> tuple[Verdict, Answer]:
-        async with self._turn(call), self._breaker.passage(credentials.account):
-            address = self._address(call, keys)
-            headers = await self._headers(call, credentials)
-            answer = await self._transport.send(address, headers=headers, form=call.form)
-        self._watch_clock(answer)
+        if call.host == "passport":  # a login is the way out of a pause
+            answer = await self._sent(call, credentials, keys)
+        else:
+            self._breaker.refuse_if_paused(credentials.account)
+            async with self._turn(call), self._breaker.passage(credentials.account):
+                answer = await self._sent(call, credentials, keys)
         return judge(answer, subject=call.subject, logged_in=credentials.logged_in), answer
+
+    async def _sent(self, call: Call, credentials: Credentials, keys: WbiKeys | None) -> Answer:
+        headers = await self._headers(call, credentials)
+        answer = await self._transport.send(self._address(call, keys), headers=headers, form=call.form)
+        self._watch_clock(answer)
+        return answer
 
     @asynccontextmanager
     async def _turn(self, call: Call) -> AsyncIterator[None]:

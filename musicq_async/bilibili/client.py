@@ -24,6 +24,7 @@ from musicq_async.bilibili.links import (
     parse_link,
 )
 from musicq_async.bilibili.lists import Lists
+from musicq_async.bilibili.login import Login
 from musicq_async.bilibili.models import (
     Account,
     Item,
@@ -40,23 +41,24 @@ from musicq_async.bilibili.models import (
 )
 from musicq_async.bilibili.reading import Reader
 from musicq_async.bilibili.streams import (
+    SONG_GRADES,
     AudioChoice,
     Offer,
     Quality,
-    Segment,
     choose,
     parse_quality,
     read_offer,
     refuse_preview,
+    song_choice,
 )
 from musicq_async.bilibili.transport import REFERER, USER_AGENT, Transport
 from musicq_async.errors import (
     AnswerNotUnderstood,
     InvalidParams,
     LoginRequired,
-    NoAudioStream,
     NotPermitted,
     SourceError,
+    SourceUnavailable,
     WorkGone,
 )
 from musicq_async.ports import Clock, PublicStore
@@ -95,6 +97,7 @@ class BilibiliClient:
         """To be sent to the media hosts. Never a cookie."""
         self.api = Api(settings, self._transport, clock=clock, store=store, credentials=self.credentials, draw=draw)
         self.lists = Lists(self.api)
+        self.login = Login(self.api, clock=clock)
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
@@ -157,6 +160,8 @@ class BilibiliClient:
         for _ in range(_MAX_HOPS):
             answer = await self.api.whole(address)
             location = answer.headers.get("location", "")
+            if answer.status in {412, 429} or answer.status >= 500:
+                raise SourceUnavailable(f"the short link cannot be followed now (HTTP {answer.status})")
             if answer.status not in {301, 302, 303, 307, 308} or not location:
                 raise WorkGone(f"the short link {link.code} leads nowhere; it may have expired")
             target = urljoin(address, location)
@@ -299,23 +304,31 @@ class BilibiliClient:
         return read_offer((result.inner("video_info") or result).fields, hosts=self.media_hosts)
 
     async def _song_audio(self, item: Item, quality: Quality) -> AudioChoice:
-        data = Reader(await self._zone("/url", {"sid": item.auid, "quality": 2, "privilege": 2}, subject=item.key))
+        data = await self._entitled_song(item, quality) or Reader(
+            await self._zone("/url", {"sid": item.auid, "quality": 2, "privilege": 2}, subject=item.key)
+        )
         if data.integer("type") == -1:
             raise NotPermitted(f"only a trial of {item.key} is offered to this account")
-        sources = tuple(address for address in data.texts("cdns") if self.media_hosts.allow(address))
-        if not sources:
-            raise NoAudioStream(f"the site offers no stream for {item.key}")
-        got = {0: "128k", 1: "192k", 2: "320k", 3: "hires"}.get(data.count("type"), "192k")
-        size = data.count("size") or None
-        return AudioChoice(
-            segments=(Segment(sources=sources, size=size, duration=item.duration),),
-            codec="flac" if got == "hires" else "aac",
-            quality=got,
-            requested=quality,
-            exact=quality in {got, "best"},
-            size=size,
-            duration=item.duration,
-        )
+        return song_choice(data, quality, hosts=self.media_hosts, duration=item.duration)
+
+    async def _entitled_song(self, item: Item, quality: Quality) -> Reader | None:
+        """Ask for what an account may have beyond a guest; ``None`` where that is nothing."""
+        credentials = await self.credentials()
+        if not credentials.logged_in:
+            return None
+        params = {
+            "songid": item.auid,
+            "quality": SONG_GRADES[quality],
+            "privilege": 2,
+            "mid": credentials.cookies.get("DedeUserID", ""),
+            "platform": "web",
+        }
+        call = Call(path=f"{_AUDIO_ZONE}/url", params=params, subject=item.key)
+        try:
+            data = Reader(await self.api.call(call))
+        except (NotPermitted, LoginRequired, AnswerNotUnderstood, InvalidParams):
+            return None
+        return data if data.texts("cdns") and data.integer("type") != -1 else None
 
     async def _zone(self, path: str, params: dict[str, object], *, subject: str) -> Any:
         call = Call(host="www", path=f"{_AUDIO_ZONE}/web{path}", params=params, subject=subject)

@@ -15,7 +15,9 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _PAIR: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*=(.*)", re.DOTALL)
 _PREFIX: Final = re.compile(r"(?:-H\s*)?['\"]?\s*cookie\s*:", re.IGNORECASE)
 _SAFE_VALUE: Final = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*", re.ASCII)
-_HIDDEN: Final = ("SESSDATA", "bili_jct", "DedeUserID__ckMd5", "sid", "ac_time_value")
+_HIDDEN: Final = ("SESSDATA", "bili_jct", "DedeUserID__ckMd5", "sid")
+_TOKEN_NAME: Final = "ac_time_value"  # noqa: S105 - where the site's own pages keep the token
+_ATTRIBUTES: Final = frozenset({"path", "domain", "expires", "max-age", "samesite", "priority"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -32,6 +34,12 @@ class Credentials:
     def header(self) -> str:
         """The value of a ``Cookie`` header. A secret."""
         return "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+
+    @property
+    def text(self) -> str:
+        """Everything as one text that `parse_cookie` reads again. A secret."""
+        token = f"; {_TOKEN_NAME}={self.refresh_token}" if self.refresh_token else ""
+        return self.header + token
 
     @property
     def logged_in(self) -> bool:
@@ -79,14 +87,12 @@ def parse_cookie(text: str | None) -> Credentials:
         return Credentials(cookies={"SESSDATA": _session(text)})
     cookies: dict[str, str] = {}
     for pair in re.split(r"[;\r\n]+", text):
-        if not pair.strip():
-            continue
         found = _PAIR.fullmatch(pair)
-        if not found:
-            raise _refusal()
+        if not found or found[1].lower() in _ATTRIBUTES:
+            continue  # pasted from a Set-Cookie line
         value = found[2].strip().strip('"')
         cookies[found[1]] = _session(value) if found[1] == "SESSDATA" else _plain(value)
-    token = cookies.pop("ac_time_value", None)
+    token = cookies.pop(_TOKEN_NAME, None)
     return Credentials(cookies=cookies, refresh_token=token)
 
 
@@ -96,8 +102,8 @@ def from_set_cookie(lines: list[str]) -> dict[str, str]:
     for line in lines:
         name, _, value = line.split(";", 1)[0].partition("=")
         name, value = name.strip(), value.strip().strip('"')
-        if _NAME.fullmatch(name) and value and _SAFE_VALUE.fullmatch(value):
-            cookies[name] = _session(value) if name == "SESSDATA" else value
+        if _NAME.fullmatch(name) and value:
+            cookies[name] = _session(value) if name == "SESSDATA" else _plain(value)
     return cookies
 
 

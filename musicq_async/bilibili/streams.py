@@ -37,6 +37,17 @@ _WANTED: Final[dict[Quality, tuple[Grade, ...]]] = {
     "128k": ("middle", "low", "high", "dolby", "hires"),
     "64k": ("low", "middle", "high", "dolby", "hires"),
 }
+SONG_GRADES: Final[dict[Quality, int]] = {
+    "best": 3,
+    "hires": 3,
+    "dolby": 3,
+    "320k": 2,
+    "192k": 1,
+    "128k": 0,
+    "64k": 0,
+}
+"""What to ask the audio zone for."""
+_SONG_NAMES: Final = {0: "128k", 1: "192k", 2: "320k", 3: "hires"}
 _PREVIEW_SLACK: Final = 2.0
 
 
@@ -150,6 +161,25 @@ def choose(offer: Offer, quality: Quality) -> AudioChoice:
         duration=offer.duration,
         expires_at=expiry(stream.sources),
         loudness=offer.loudness,
+    )
+
+
+def song_choice(data: Reader, quality: Quality, *, hosts: MediaHosts, duration: float | None) -> AudioChoice:
+    """Read where a song of the audio zone is."""
+    sources = by_quality(address for address in data.texts("cdns") if hosts.allow(address))
+    if not sources:
+        raise NoAudioStream("the site offers no stream for this song")
+    got = _SONG_NAMES.get(data.count("type"), "192k")
+    size = data.count("size") or None
+    return AudioChoice(
+        segments=(Segment(sources=sources, size=size, duration=duration),),
+        codec="flac" if got == "hires" else "aac",
+        quality=got,
+        requested=quality,
+        exact=quality in {got, "best"},
+        size=size,
+        duration=duration,
+        expires_at=expiry(sources),
     )
 
 

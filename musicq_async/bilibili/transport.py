@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -39,7 +38,7 @@ class Transport:
 
     async def __aenter__(self) -> Self:
         _quieten()
-        context = await anyio.to_thread.run_sync(ssl.create_default_context)
+        context = await anyio.to_thread.run_sync(httpx.create_ssl_context)
         timeout = httpx.Timeout(self._http.stall_timeout, connect=self._http.connect_timeout, pool=None)
         try:
             self._client = httpx.AsyncClient(
