@@ -1,0 +1,1 @@
+"""What the system tells about itself: hooks, log lines, progress bars. Secrets are taken out here."""
