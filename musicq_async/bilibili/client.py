@@ -25,20 +25,8 @@ from musicq_async.bilibili.links import (
 )
 from musicq_async.bilibili.lists import Lists
 from musicq_async.bilibili.login import Login
-from musicq_async.bilibili.models import (
-    Account,
-    Item,
-    Music,
-    PlayerInfo,
-    VideoInfo,
-    account,
-    episodes,
-    music,
-    player_info,
-    song,
-    subtitle_lines,
-    video_info,
-)
+from musicq_async.bilibili.models import Account, Item, Music, PlayerInfo, VideoInfo
+from musicq_async.bilibili.parsing import account, episodes, music, player_info, song, subtitle_lines, video_info
 from musicq_async.bilibili.reading import Reader
 from musicq_async.bilibili.streams import (
     SONG_GRADES,

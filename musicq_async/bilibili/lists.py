@@ -18,16 +18,8 @@ from musicq_async.bilibili.links import (
     SpaceAudio,
     WatchLater,
 )
-from musicq_async.bilibili.models import (
-    Folder,
-    Item,
-    ListPage,
-    Owner,
-    folder_page,
-    folders,
-    listed_video,
-    song,
-)
+from musicq_async.bilibili.models import Folder, Item, ListPage, Owner
+from musicq_async.bilibili.parsing import folder_page, folders, listed_video, song
 from musicq_async.bilibili.reading import Reader
 from musicq_async.errors import InvalidParams, LoginRequired, NotPermitted
 

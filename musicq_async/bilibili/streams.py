@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from musicq_async.bilibili.hosts import MediaHosts, by_quality, expiry
-from musicq_async.bilibili.models import Loudness, loudness
+from musicq_async.bilibili.models import Loudness
+from musicq_async.bilibili.parsing import loudness
 from musicq_async.bilibili.reading import Reader
 from musicq_async.errors import AnswerNotUnderstood, EncryptedStream, InvalidParams, NoAudioStream, NotPermitted
 
