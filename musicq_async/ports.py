@@ -6,6 +6,7 @@ commit whose answer was lost. All of them may be cancelled at any moment; a writ
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -33,8 +34,11 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Wait; nothing and NaN are taken as 0. Cancellable."""
 
-    def move_on_after(self, seconds: float | None) -> AbstractContextManager[Any]:
+    def move_on_after(self, seconds: float | None) -> AbstractContextManager[Any, bool]:
         """Open an anyio cancel scope that ends after so many seconds; ``None`` never."""
+
+    async def wait_until(self, at: float, notified: asyncio.Event) -> None:
+        """Wait until `time` is ``at`` (infinite: for ever) or ``notified`` is set, and return early if `time` jumps."""
 
 
 class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +71,8 @@ class TaskQueue(Protocol):
 
     async def claim(self, *, types: frozenset[str] | None, limit: int, owner: str, seconds: float) -> list[Lease]:
         """Lend up to ``limit`` pending tasks of these types (``None``: any) for ``seconds``; do not wait for any.
+
+        A cancelled claim lends nothing: what it had taken is pending again, and nothing is counted.
 
         One atomic state change a task: pending to running, with ``lease_owner``, ``lease_token``, ``lease_until_ms``
         and ``started_at``. Order: priority, then position.

@@ -69,7 +69,7 @@ def settle(task: Task, outcome: Outcome, *, now_ms: int, draw: float, max_crashe
     """Decide what becomes of a running task. ``draw`` in [0, 1) spreads the retry."""
     match outcome:
         case Success(result=result):
-            return _change(task, TaskState.COMPLETED, now_ms, error_message=None, result=result)
+            return _completed(task, result, now_ms=now_ms)
         case Failure():
             return _failed(task, outcome, now_ms=now_ms, draw=draw)
         case Snooze(seconds=seconds):
@@ -122,6 +122,23 @@ def retry(task: Task, *, now_ms: int) -> Change | None:
     if task.status not in {TaskState.FAILED, TaskState.CANCELLED}:
         return None
     return _change(task, TaskState.PENDING, now_ms, retry_count=0, crash_count=0, error_message=None)
+
+
+def _completed(task: Task, result: Any, *, now_ms: int) -> Change:
+    """Spell out what `_change` would collect: this is what happens to nearly every task."""
+    return Change(
+        status=TaskState.COMPLETED,
+        completed_at=now_ms // 1000,
+        retry_count=task.retry_count,
+        crash_count=task.crash_count,
+        snooze_count=task.snooze_count,
+        interrupt_count=task.interrupt_count,
+        error_message=None,
+        errors=task.errors,
+        result=result,
+        cancel_requested_ms=task.cancel_requested_ms,
+        cancel_reason=task.cancel_reason,
+    )
 
 
 def _failed(task: Task, failure: Failure, *, now_ms: int, draw: float) -> Change:

@@ -1,0 +1,3 @@
+"""What runs handlers and schedules: it knows the ports and the model, and no backend."""
+
+from __future__ import annotations

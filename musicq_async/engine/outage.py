@@ -1,0 +1,46 @@
+"""A backend that is away: how long to wait before the next try, and who is told, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from musicq_async.errors import MusicqError
+from musicq_async.model.event import Warned
+from musicq_async.ports import EventSink
+
+FIRST_WAIT: Final = 0.1
+LONGEST_WAIT: Final = 2.0
+"""Seconds: work goes on this soon after the backend is back."""
+
+
+class Outage:
+    """One backend, as one user of it finds it."""
+
+    def __init__(self, *, sink: EventSink, what: str, redact: Callable[[str], str] = str) -> None:
+        self._sink = sink
+        self._what = what
+        self._redact = redact
+        self._failures = 0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the last call failed."""
+        return self._failures > 0
+
+    def failed(self, error: BaseException) -> float:
+        """Note a failed call, tell of the first one, and return the seconds to wait."""
+        self._failures += 1
+        if self._failures == 1:
+            text = str(error) if isinstance(error, MusicqError) else repr(error)
+            self._sink.emit(Warned(message=f"{self._what} fails, trying again until it works: {self._redact(text)}"))
+        return self.wait
+
+    @property
+    def wait(self) -> float:
+        """Seconds before the next try."""
+        return min(FIRST_WAIT * 2.0 ** min(self._failures - 1, 10), LONGEST_WAIT) if self._failures else 0.0
+
+    def over(self) -> None:
+        """Note a call that worked."""
+        self._failures = 0

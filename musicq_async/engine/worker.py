@@ -1,0 +1,452 @@
+"""The workers of a process: executors that claim, run and settle one task after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import msgspec
+from anyio import TASK_STATUS_IGNORED, lowlevel
+from anyio.abc import TaskGroup, TaskStatus
+
+from musicq_async.engine.attempt import Attempts, Run
+from musicq_async.engine.keeper import LeaseKeeper
+from musicq_async.engine.limits import Limits
+from musicq_async.engine.outage import Outage
+from musicq_async.engine.registry import Handlers
+from musicq_async.engine.signal import WorkSignal, sleep_until_notified
+from musicq_async.engine.telling import settled
+from musicq_async.errors import LeaseLost
+from musicq_async.model.event import Progressed, Started, Warned
+from musicq_async.model.lifecycle import Change, settle
+from musicq_async.model.outcome import Cancellation, Interruption, Outcome, Success
+from musicq_async.model.task import Lease, Task
+from musicq_async.ports import Clock, EventSink, TaskQueue
+
+if TYPE_CHECKING:
+    from musicq_async.engine.tasks import Tasks
+
+TURN: Final = 0.002
+"""Seconds that all executors together may keep the event loop before others have a turn."""
+REPORT_EVERY: Final = 0.2
+"""Seconds between two reports of one run that are stored; events tell of all of them."""
+CANCEL_TIME: Final = 1.0
+"""Seconds that cancelled handlers have to clean up at shutdown before their threads are given up."""
+SETTLE_TIME: Final = 5.0
+"""Seconds that settling may take at shutdown."""
+ALONE_TIME: Final = 10.0
+"""Seconds that a task under suspicion waits for its neighbours to end."""
+
+Unsettled = tuple[Run, Outcome]
+
+
+class Workers:
+    """Runs the tasks of a queue: ``concurrency`` executors in one task group.
+
+    Nothing is claimed ahead: an executor claims one task when it is free to run it, so that priorities are exact.
+    ``fails_unknown`` makes tasks without a handler fail (a queue in memory has no other process that could run them);
+    otherwise only types with a handler are claimed. ``poll_interval`` may be infinite where ``signal`` hears of every
+    task. ``redact`` takes secrets out of error texts before they are stored.
+    """
+
+    def __init__(
+        self,
+        queue: TaskQueue,
+        handlers: Handlers,
+        *,
+        clock: Clock,
+        sink: EventSink,
+        signal: WorkSignal,
+        keeper: LeaseKeeper,
+        owner: str,
+        concurrency: int = 4,
+        poll_interval: float = 1.0,
+        max_crashes: int = 3,
+        grace: float = 10.0,
+        fails_unknown: bool = False,
+        draw: Callable[[], float] = random.random,
+        redact: Callable[[str], str] = str,
+    ) -> None:
+        self.concurrency = concurrency
+        self._queue = queue
+        self._handlers = handlers
+        self._clock = clock
+        self._sink = sink
+        self._line = signal.workers
+        self._look = signal.look
+        self._keeper = keeper
+        self._owner = owner
+        self._poll_interval = poll_interval
+        self._max_crashes = max_crashes
+        self._grace = grace
+        self._fails_unknown = fails_unknown
+        self._draw = draw
+        self._limits = Limits(handlers)
+        self._types: tuple[int, frozenset[str]] = (-1, frozenset())
+        self._attempts = Attempts(
+            clock=clock, sink=sink, threads=max(concurrency, 1), report=self._progress, redact=redact
+        )
+        self._outage = Outage(sink=sink, what="the task queue", redact=redact)
+        self._runs: dict[str, Run] = {}
+        self._executors = 0
+        self._stop_at = math.inf
+        """Monotonic time at which running tasks are cancelled; infinite until `stop`."""
+        self._nudge = asyncio.Event()
+        self._barred = asyncio.Event()
+        self._unstored = asyncio.Event()
+        self._is_careful = True
+        self._careful = anyio.Lock()
+        self._group: TaskGroup | None = None
+        self._watchers = 0
+
+    @property
+    def running(self) -> int:
+        """How many tasks run in this process now."""
+        return len(self._runs)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called: nothing more is claimed."""
+        return self._stop_at != math.inf
+
+    @property
+    def tasks(self) -> Tasks | None:
+        """What handlers get as ``context.queue``."""
+        return self._attempts.tasks
+
+    @tasks.setter
+    def tasks(self, tasks: Tasks) -> None:
+        self._attempts.tasks = tasks
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Work until `stop`, then return when every running task has ended or was put back.
+
+        Cancelling this stops at once: running handlers are cancelled, their tasks put back, and no attempt counted.
+        That takes a few seconds at most, and is done before the cancellation goes on.
+        """
+        done = asyncio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._work_shielded, done, task_status)
+            try:
+                await done.wait()
+            except BaseException:
+                self.stop(grace=0)
+                raise
+
+    def stop(self, grace: float | None = None) -> None:
+        """Claim nothing more. What still runs after ``grace`` seconds is cancelled and put back, not counted.
+
+        Calling it again with a shorter grace shortens it.
+        """
+        seconds = self._grace if grace is None else max(grace, 0.0)
+        self._stop_at = min(self._stop_at, self._clock.monotonic() + seconds)
+        self._line.notify(len(self._line))
+        self._nudge.set()
+
+    def cancel(self, task_id: str, reason: str | None = None) -> bool:
+        """Cancel a task that runs in this process; return whether it did."""
+        run = self._runs.get(task_id)
+        return run is not None and run.end(Cancellation(reason))
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Have `changed` return whenever a run ends, while this is open."""
+        self._watchers += 1
+        try:
+            yield
+        finally:
+            self._watchers -= 1
+
+    async def changed(self, seconds: float) -> None:
+        """Wait until a run has ended, or for so many seconds; call it inside `watched`."""
+        await sleep_until_notified(self._clock, seconds, self._nudge)
+
+    async def _work_shielded(self, done: asyncio.Event, task_status: TaskStatus[None]) -> None:
+        """Do the work where no cancellation from outside reaches: claims and settles are never cut in the middle."""
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as self._group:
+                for _ in range(self.concurrency):
+                    self._add_executor(self._group)
+                self._group.start_soon(self._keep_looking)
+                self._group.start_soon(self._store_reports)
+                task_status.started()
+                await self._until(lambda: self.is_stopping, end=lambda: math.inf)
+                await self._wind_down()
+                self._group.cancel_scope.cancel()
+        done.set()
+
+    async def _wind_down(self) -> None:
+        """Wait, then cancel, then give up: the three steps of `stop`."""
+        await self._until(self._all_left, end=lambda: self._stop_at)
+        for run in list(self._runs.values()):
+            run.end(Interruption())
+        await self._until_left(CANCEL_TIME)
+        for run in list(self._runs.values()):
+            run.abandon()
+        await self._until_left(SETTLE_TIME)
+
+    def _all_left(self) -> bool:
+        return self._executors == 0
+
+    async def _until_left(self, seconds: float) -> None:
+        end = self._clock.monotonic() + seconds
+        await self._until(self._all_left, end=lambda: end)
+
+    async def _until(self, is_so: Callable[[], bool], *, end: Callable[[], float]) -> None:
+        """Wait for a condition that is looked at when `_nudge` is set, until a time that may change meanwhile."""
+        while not is_so() and (left := end() - self._clock.monotonic()) > 0:
+            await sleep_until_notified(self._clock, left, self._nudge)
+
+    # One executor
+
+    def _add_executor(self, group: TaskGroup) -> None:
+        self._executors += 1
+        group.start_soon(self._execute, group)
+
+    async def _execute(self, group: TaskGroup) -> None:
+        """Be one executor. Whatever goes wrong here, another one takes its place."""
+        try:
+            while not self.is_stopping:
+                with anyio.CancelScope() as scope:
+                    unsettled = await self._work(scope)
+                if unsettled is not None:
+                    await self._finish(*unsettled)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if group.cancel_scope.cancel_called:
+                raise
+            self._sink.emit(Warned(message=f"a worker broke down and was replaced: {error!r}"))
+            if not self.is_stopping:
+                self._add_executor(group)
+        finally:
+            self._executors -= 1
+            self._nudge.set()
+
+    async def _work(self, scope: anyio.CancelScope) -> Unsettled | None:
+        """Claim, run and settle until the end, or until ``scope`` was cancelled: that run is settled outside of it.
+
+        The scope is one for all runs, because opening one costs as much as all the rest.
+        """
+        turn = TURN / self.concurrency
+        turn_ends = self._clock.monotonic() + turn
+        more = False
+        while not self.is_stopping:
+            if self._is_careful:
+                unsettled = await self._run_carefully(scope)
+            else:
+                generation = self._line.generation
+                lease = await self._claim()
+                if lease is None:
+                    more = await self._line.wait(generation)
+                    continue
+                if more:
+                    more = False
+                    self._line.notify(more=True)
+                if lease.task.crash_count:
+                    self._is_careful = True
+                    await self._put_back(lease)
+                    continue
+                unsettled = await self._run(lease, scope)
+            if unsettled is not None:
+                return unsettled
+            if self._clock.monotonic() >= turn_ends:
+                await lowlevel.checkpoint()
+                turn_ends = self._clock.monotonic() + turn
+        return None
+
+    async def _run_carefully(self, scope: anyio.CancelScope) -> Unsettled | None:
+        """Claim one at a time, and run a task alone that was there when a process died.
+
+        It may have been the cause, and must not take its neighbours along again; nor may they be blamed for it.
+        """
+        async with self._careful:
+            if not self._is_careful or self.is_stopping:
+                return None
+            lease = await self._claim()
+            if lease is not None and lease.task.crash_count:
+                return await self._run(lease, scope, alone=True)
+            self._is_careful = False
+        return None if lease is None else await self._run(lease, scope)
+
+    async def _claim(self) -> Lease | None:
+        """Claim one task that may begin now. A backend that fails gives none; `_keep_looking` tries again."""
+        if self._limits.limited():
+            return await self._claim_within_limits()
+        types = None if self._fails_unknown else self._handled_types()
+        return await self._claimed(types)
+
+    async def _claim_within_limits(self) -> Lease | None:
+        barred, reserved = self._limits.open_types(self._clock.monotonic())
+        if barred:
+            self._barred.set()
+        lease = None
+        try:
+            types = None if self._fails_unknown and not barred else self._handled_types() - barred
+            lease = await self._claimed(types)
+        finally:
+            self._limits.claimed(reserved, None if lease is None else lease.task.task_type)
+        if lease is not None and reserved:
+            self._line.notify(more=True)  # others may have been barred by this very reservation
+        return lease
+
+    async def _claimed(self, types: frozenset[str] | None) -> Lease | None:
+        if self.is_stopping or (types is not None and not types):
+            return None
+        try:
+            leases = await self._queue.claim(types=types, limit=1, owner=self._owner, seconds=self._keeper.seconds)
+        except Exception as error:  # noqa: BLE001 - a worker outlives whatever its backend does
+            self._outage.failed(error)
+            return None
+        if self._outage.is_on:
+            self._outage.over()
+            self._look()
+        return leases[0] if leases else None
+
+    def _handled_types(self) -> frozenset[str]:
+        version = self._handlers.version
+        if self._types[0] != version:
+            self._types = (version, self._handlers.types)
+        return self._types[1]
+
+    async def _run(self, lease: Lease, scope: anyio.CancelScope, *, alone: bool = False) -> Unsettled | None:
+        """Run one task and settle it, or leave the settling to the caller if ``scope`` was cancelled."""
+        task = lease.task
+        run = Run(lease, self._handlers.by_type.get(task.task_type))
+        self._runs[task.task_id] = run
+        self._keeper.hold(run)
+        if alone and not await self._is_alone():
+            await self._finish(run, Interruption())
+            return None
+        if self._sink.listening:
+            run.began = self._clock.monotonic()
+            self._sink.emit(Started(task_id=task.task_id, task_type=task.task_type, attempt=task.attempt))
+        try:
+            outcome = await self._attempts.outcome(run, scope)
+        except BaseException:
+            await self._finish(run, Interruption())
+            raise
+        if scope.cancel_called:
+            return run, outcome
+        await self._finish(run, outcome)
+        return None
+
+    async def _is_alone(self) -> bool:
+        """Wait a while for the neighbours to end; return whether there is still time to run."""
+        end = self._clock.monotonic() + ALONE_TIME
+        with self.watched():
+            await self._until(lambda: len(self._runs) == 1, end=lambda: min(end, self._stop_at))
+        return not self.is_stopping
+
+    async def _put_back(self, lease: Lease) -> None:
+        run = Run(lease, None)
+        self._runs[lease.task.task_id] = run
+        self._keeper.hold(run)
+        await self._finish(run, Interruption())
+
+    # The end of a run
+
+    async def _finish(self, run: Run, outcome: Outcome) -> None:
+        """Settle a run and tell of it."""
+        lease = run.lease
+        task = lease.task
+        attempt = task.attempt
+        try:
+            if run.progress is not None:
+                await self._store_report(run)
+            if not isinstance(outcome, Success):
+                task = await self._with_cancel_request(task, lease)
+            now_ms = self._clock.time_ms()
+            change = settle(task, outcome, now_ms=now_ms, draw=self._draw(), max_crashes=self._max_crashes)
+            if not run.is_lost:
+                await self._settled(run, change)
+        finally:
+            del self._runs[task.task_id]
+            self._keeper.held.pop(task.task_id, None)
+            if self._limits.ended(task.task_type):
+                self._line.notify(more=True)
+            if self._watchers:
+                self._nudge.set()
+        if self._sink.listening and not run.is_lost:
+            seconds = self._clock.monotonic() - run.began
+            self._sink.emit(settled(task, outcome, change, attempt=attempt, seconds=seconds, now_ms=now_ms))
+
+    async def _settled(self, run: Run, change: Change) -> None:
+        """Write the change, however long the backend is away: only the backend knows whether the lease is lost."""
+        while True:
+            try:
+                await self._queue.settle(run.lease, change)
+            except LeaseLost:
+                run.is_lost = True
+                self._sink.emit(
+                    Warned(message=f"task {run.lease.task.task_id} ended here after it was given to another worker")
+                )
+                return
+            except Exception as error:  # noqa: BLE001 - as in `_claimed`
+                await self._clock.sleep(self._outage.failed(error))
+            else:
+                if self._outage.is_on:
+                    self._outage.over()
+                    self._look()
+                return
+
+    async def _with_cancel_request(self, task: Task, lease: Lease) -> Task:
+        """Look once more whether a cancellation was asked for before a task is put back to run again."""
+        try:
+            answer = await self._queue.heartbeat([lease], seconds=self._keeper.seconds)
+        except Exception:  # noqa: BLE001 - settling will tell of it
+            return task
+        if task.task_id not in answer.cancelled:
+            return task
+        reason = answer.cancelled[task.task_id]
+        return msgspec.structs.replace(task, cancel_requested_ms=self._clock.time_ms(), cancel_reason=reason)
+
+    # Beside the executors
+
+    async def _keep_looking(self) -> None:
+        """Look for work that nobody gave notice of, and begin rate-limited tasks when their time has come."""
+        while True:
+            wait = min(self._poll_interval, self._limits.seconds_until_open(self._clock.monotonic()))
+            if self._outage.is_on:
+                wait = self._outage.wait
+            await sleep_until_notified(self._clock, max(wait, 0.001), self._barred)
+            if self._line:
+                self._line.notify(more=True)
+
+    async def _progress(self, run: Run, progress: dict[str, Any]) -> None:
+        task = run.lease.task
+        if self._sink.listening:
+            self._sink.emit(Progressed(task_id=task.task_id, task_type=task.task_type, **progress))
+        run.progress = progress
+        if self._clock.monotonic() - run.reported_at >= REPORT_EVERY:
+            await self._store_report(run)
+        else:
+            self._unstored.set()
+
+    async def _store_reports(self) -> None:
+        """Store the reports that came too soon after the one before."""
+        while True:
+            await self._unstored.wait()
+            self._unstored.clear()
+            await self._clock.sleep(REPORT_EVERY)
+            for run in list(self._runs.values()):
+                if run.progress is not None:
+                    await self._store_report(run)
+
+    async def _store_report(self, run: Run) -> None:
+        """Store the newest report; a run is worth more than its reports."""
+        progress, run.progress = run.progress, None
+        run.reported_at = self._clock.monotonic()
+        if progress is None:
+            return
+        try:
+            await self._queue.report(run.lease, progress)
+        except LeaseLost:
+            run.lost()
+        except Exception as error:  # noqa: BLE001 - as in `_claimed`
+            self._outage.failed(error)

@@ -1,0 +1,362 @@
+"""The task queue of ``memory://``: `MemoryTasks`, lost when the process ends.
+
+It keeps its own heaps rather than a `MemoryQueue`: tasks are remembered with their states, claimed by type and put
+back, which a `queue.Queue` cannot do, and a lock for threads that never come would cost a third of its speed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from musicq_async.errors import DuplicateTask, LeaseLost
+from musicq_async.model.lifecycle import Change
+from musicq_async.model.task import FINISHED, Lease, NewTask, Task, TaskState
+from musicq_async.ports import Clock, Heartbeat, TaskFilter, Wakeup
+
+KEPT: Final = 100_000
+"""Finished tasks of each state that are remembered, whatever their age: memory must not grow without end."""
+
+SCHEDULED, PENDING, RUNNING, COMPLETED = TaskState.SCHEDULED, TaskState.PENDING, TaskState.RUNNING, TaskState.COMPLETED
+
+
+class _Record(Task, frozen=False, kw_only=True):  # type: ignore[misc]  # msgspec lets a subclass thaw
+    """A task that changes in place; what leaves the queue for good is a copy (`_shown`)."""
+
+
+Record = Any
+"""A `_Record`. Type checkers hold every subclass of a frozen struct to be frozen."""
+Place = tuple[int, int, Record]
+"""Priority, position, task. No two tasks have the same position, so that tasks themselves are never compared."""
+
+
+class _Line:
+    """The tasks of one type."""
+
+    __slots__ = ("counts", "heap")
+
+    def __init__(self) -> None:
+        self.heap: list[Place] = []
+        """Tasks that were pending when they were put here; those that no longer are, are skipped."""
+        self.counts: dict[TaskState, int] = dict.fromkeys(TaskState, 0)
+
+    def first(self) -> Place | None:
+        heap = self.heap
+        while heap:
+            place = heap[0]
+            if place[2].status is PENDING:
+                return place
+            heapq.heappop(heap)
+        return None
+
+
+class MemoryTasks:
+    """The `musicq_async.ports.TaskQueue` in this process's memory, for one event loop.
+
+    Every method acts at once and never gives way to other tasks, so each is atomic.
+    """
+
+    def __init__(self, *, clock: Clock, wakeup: Wakeup | None = None, kept: int = KEPT) -> None:
+        self._clock = clock
+        self._wakeup = wakeup
+        self._kept = kept
+        self._tasks: dict[str, Record] = {}
+        """Every task, in the order of their pushes."""
+        self._lines: dict[str, _Line] = {}
+        self._running: dict[str, Record] = {}
+        self._later: list[Place] = []
+        """Scheduled tasks by ``run_at_ms``; those that no longer are scheduled for then, are skipped."""
+        self._of_schedule: dict[str, dict[str, Record]] = {}
+        """Unfinished tasks of each schedule."""
+        self._ended: dict[TaskState, deque[tuple[int, Any]]] = {state: deque() for state in FINISHED}
+        """Finished tasks with the time of their end, oldest first; those that ran again since, are skipped."""
+        self._position = 0
+        self._tokens = itertools.count(1)
+
+    async def push(self, tasks: Sequence[NewTask], *, ignore_known: bool = False) -> list[bool]:
+        """Store all the tasks or none; see `musicq_async.ports.TaskQueue.push`."""
+        new = [tasks[0].task_id not in self._tasks] if len(tasks) == 1 else self._which_are_new(tasks)
+        if not ignore_known and not all(new):
+            known = tasks[new.index(False)].task_id
+            raise DuplicateTask(f"a task with the id {known!r} exists already; leave task_id out to get a fresh one")
+        now_ms = self._clock.time_ms()
+        pending = 0
+        for task, is_new in zip(tasks, new, strict=True):
+            if is_new:
+                pending += self._store(task, now_ms)
+        if pending and self._wakeup is not None:
+            self._wakeup.notify(pending)
+        return new
+
+    def _which_are_new(self, tasks: Sequence[NewTask]) -> list[bool]:
+        seen: set[str] = set()
+        new = []
+        for task in tasks:
+            new.append(task.task_id not in self._tasks and task.task_id not in seen)
+            seen.add(task.task_id)
+        return new
+
+    def _store(self, task: NewTask, now_ms: int) -> bool:
+        self._position = position = max(self._position + 1, now_ms * 1000)
+        line = self._line(task.task_type)
+        later = task.run_at_ms is not None and task.run_at_ms > now_ms
+        record = _Record(
+            task_id=task.task_id,
+            task_type=task.task_type,
+            params=task.params,
+            priority=task.priority,
+            max_retries=task.max_retries,
+            timeout_seconds=task.timeout_seconds,
+            run_at_ms=task.run_at_ms,
+            unique_key=task.unique_key,
+            group_key=task.group_key,
+            scheduler_task_id=task.scheduler_task_id,
+            fire_at=task.fire_at,
+            extra=task.extra,
+            status=SCHEDULED if later else PENDING,
+            position=position,
+            created_at=now_ms // 1000,
+        )
+        self._tasks[task.task_id] = record
+        if task.scheduler_task_id is not None:
+            self._of_schedule.setdefault(task.scheduler_task_id, {})[task.task_id] = record
+        if later:
+            line.counts[SCHEDULED] += 1
+            self._wait_until(record)
+            return False
+        line.counts[PENDING] += 1
+        heapq.heappush(line.heap, (task.priority, position, record))
+        return True
+
+    async def claim(self, *, types: frozenset[str] | None, limit: int, owner: str, seconds: float) -> list[Lease]:
+        """Lend up to ``limit`` pending tasks; see `musicq_async.ports.TaskQueue.claim`."""
+        leases: list[Lease] = []
+        now_ms = self._clock.time_ms()
+        while len(leases) < limit and (record := self._take(types)) is not None:
+            token = str(next(self._tokens))
+            record.status = RUNNING
+            record.started_at = now_ms // 1000
+            record.lease_owner = owner
+            record.lease_token = token
+            record.lease_until_ms = now_ms + round(seconds * 1000)
+            self._running[record.task_id] = record
+            leases.append(Lease(task=record, token=token))
+        return leases
+
+    def _take(self, types: frozenset[str] | None) -> Record | None:
+        """Take the first pending task of these types out of its line."""
+        best: Place | None = None
+        chosen: _Line | None = None
+        for name, line in self._lines.items():
+            if line.heap and (types is None or name in types):
+                place = line.first()
+                if place is not None and (best is None or place < best):
+                    best, chosen = place, line
+        if best is None or chosen is None:
+            return None
+        heapq.heappop(chosen.heap)
+        counts = chosen.counts
+        counts[PENDING] -= 1
+        counts[RUNNING] += 1
+        return best[2]
+
+    async def heartbeat(self, leases: Iterable[Lease], *, seconds: float) -> Heartbeat:
+        """Renew leases; see `musicq_async.ports.TaskQueue.heartbeat`."""
+        until_ms = self._clock.time_ms() + round(seconds * 1000)
+        lost = set()
+        cancelled = {}
+        for lease in leases:
+            record = self._held(lease)
+            if record is None:
+                lost.add(lease.task.task_id)
+                continue
+            record.lease_until_ms = until_ms
+            if record.cancel_requested_ms is not None:
+                cancelled[record.task_id] = record.cancel_reason
+        return Heartbeat(lost=frozenset(lost), cancelled=cancelled)
+
+    async def settle(self, lease: Lease, change: Change) -> None:
+        """Write how a run ended; see `musicq_async.ports.TaskQueue.settle`."""
+        record = self._held(lease)
+        if record is None:
+            raise LeaseLost(f"task {lease.task.task_id} was given to another worker; this answer is refused")
+        self._apply(record, change)
+
+    async def report(self, lease: Lease, progress: dict[str, Any]) -> None:
+        """Store progress; see `musicq_async.ports.TaskQueue.report`."""
+        record = self._held(lease)
+        if record is None:
+            raise LeaseLost(f"task {lease.task.task_id} was given to another worker; this report is refused")
+        record.progress = progress
+
+    async def change(self, task: Task, change: Change) -> bool:
+        """Write a change if the task is still as it was; see `musicq_async.ports.TaskQueue.change`."""
+        record = self._tasks.get(task.task_id)
+        if record is None or record.status is not task.status or record.lease_token != task.lease_token:
+            return False
+        self._apply(record, change)
+        return True
+
+    async def request_cancel(self, task_id: str, reason: str | None) -> bool:
+        """Mark a running task as to be cancelled; return whether it was running."""
+        record = self._running.get(task_id)
+        if record is None:
+            return False
+        record.cancel_requested_ms = self._clock.time_ms()
+        record.cancel_reason = reason
+        return True
+
+    async def get(self, task_id: str) -> Task | None:
+        """Return one task as it stands."""
+        record = self._tasks.get(task_id)
+        return None if record is None else _shown(record)
+
+    async def find(self, which: TaskFilter) -> list[Task]:
+        """Return a page of tasks, newest first. An unknown ``after`` has no page after it."""
+        below: float = float("inf")
+        if which.after is not None:
+            last = self._tasks.get(which.after)
+            if last is None:
+                return []
+            below = last.position
+        matching = (
+            record
+            for record in reversed(self._tasks.values())
+            if record.position < below
+            and (which.state is None or record.status is which.state)
+            and (which.type is None or record.task_type == which.type)
+        )
+        return [_shown(record) for record in itertools.islice(matching, which.limit)]
+
+    async def unfinished(self, scheduler_task_id: str) -> list[Task]:
+        """Return the tasks of one schedule that are not finished, oldest first."""
+        records = self._of_schedule.get(scheduler_task_id, {}).values()
+        return [_shown(record) for record in sorted(records, key=lambda each: each.position)]
+
+    async def counts(self) -> dict[tuple[str, TaskState], int]:
+        """Return how many tasks there are of each type in each state."""
+        return {
+            (name, state): count for name, line in self._lines.items() for state, count in line.counts.items() if count
+        }
+
+    async def promote(self) -> int | None:
+        """Make due tasks pending; see `musicq_async.ports.TaskQueue.promote`."""
+        now_ms = self._clock.time_ms()
+        promoted = 0
+        while self._later:
+            run_at_ms, _, record = self._later[0]
+            if record.status is SCHEDULED and record.run_at_ms == run_at_ms:
+                if run_at_ms > now_ms:
+                    break
+                self._move(record, PENDING)
+                promoted += 1
+            heapq.heappop(self._later)
+        if promoted and self._wakeup is not None:
+            self._wakeup.notify(promoted)
+        return self._later[0][0] if self._later else None
+
+    async def expired(self, limit: int = 100) -> list[Task]:
+        """Return running tasks whose lease has run out."""
+        now_ms = self._clock.time_ms()
+        gone = (each for each in self._running.values() if (each.lease_until_ms or 0) <= now_ms)
+        return [_shown(record) for record in itertools.islice(gone, limit)]
+
+    async def purge(self, *, states: Mapping[TaskState, int]) -> int:
+        """Delete finished tasks that ended before the epoch second of their state; return how many."""
+        purged = 0
+        for state, before in states.items():
+            ended = self._ended.get(state, ())
+            while ended and ended[0][0] < before:
+                purged += self._forget(state)
+        return purged
+
+    def _held(self, lease: Lease) -> Record | None:
+        record = self._tasks.get(lease.task.task_id)
+        return record if record is not None and record.lease_token == lease.token else None
+
+    def _apply(self, record: Record, change: Change) -> None:
+        """Write what a transition decided."""
+        record.run_at_ms = change.run_at_ms
+        record.completed_at = change.completed_at
+        record.retry_count = change.retry_count
+        record.crash_count = change.crash_count
+        record.snooze_count = change.snooze_count
+        record.interrupt_count = change.interrupt_count
+        record.error_message = change.error_message
+        record.errors = change.errors
+        record.result = change.result
+        record.cancel_requested_ms = change.cancel_requested_ms
+        record.cancel_reason = change.cancel_reason
+        record.lease_owner = record.lease_token = record.lease_until_ms = None
+        self._move(record, change.status)
+        if self._wakeup is not None and change.status is PENDING:
+            self._wakeup.notify()
+
+    def _move(self, record: Record, state: TaskState) -> None:
+        """Put a task into another state, and where tasks of that state are kept."""
+        was = record.status
+        if was is state:
+            return
+        line = self._lines[record.task_type]
+        line.counts[was] -= 1
+        line.counts[state] += 1
+        record.status = state
+        if was is RUNNING:
+            del self._running[record.task_id]
+        if state is PENDING:
+            heapq.heappush(line.heap, (record.priority, record.position, record))
+            self._again(record, was)
+        elif state is SCHEDULED:
+            self._wait_until(record)
+        else:
+            self._end(record, state)
+
+    def _again(self, record: Record, was: TaskState) -> None:
+        if was in FINISHED and record.scheduler_task_id is not None:
+            self._of_schedule.setdefault(record.scheduler_task_id, {})[record.task_id] = record
+
+    def _end(self, record: Record, state: TaskState) -> None:
+        ended = self._ended[state]
+        ended.append((record.completed_at or 0, record))
+        if len(ended) > self._kept:
+            self._forget(state)
+        if record.scheduler_task_id is not None:
+            siblings = self._of_schedule.get(record.scheduler_task_id, {})
+            siblings.pop(record.task_id, None)
+            if not siblings:
+                self._of_schedule.pop(record.scheduler_task_id, None)
+
+    def _forget(self, state: TaskState) -> bool:
+        """Drop the task that ended first in this state; return whether it still was in it."""
+        completed_at, record = self._ended[state].popleft()
+        is_known = self._tasks.get(record.task_id) is record
+        if not is_known or record.status is not state or record.completed_at != completed_at:
+            return False
+        del self._tasks[record.task_id]
+        self._lines[record.task_type].counts[state] -= 1
+        return True
+
+    def _wait_until(self, record: Record) -> None:
+        run_at_ms = record.run_at_ms or 0
+        heapq.heappush(self._later, (run_at_ms, record.position, record))
+        if self._wakeup is not None:
+            self._wakeup.due(run_at_ms)
+
+    def _line(self, task_type: str) -> _Line:
+        line = self._lines.get(task_type)
+        if line is None:
+            line = self._lines[task_type] = _Line()
+        return line
+
+
+def _shown(record: Record) -> Task:
+    """Copy a record into a value that stays as it is."""
+    values = msgspec.structs.asdict(record)
+    values["params"] = msgspec.to_builtins(record.params)
+    values["extra"] = msgspec.to_builtins(record.extra)
+    return Task(**values)
