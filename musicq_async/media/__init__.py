@@ -1,0 +1,1 @@
+"""Files of music: their names, transfer, conversion and tags."""

@@ -1,0 +1,1 @@
+"""Song names: file names taken apart and written, video titles understood."""

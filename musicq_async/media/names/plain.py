@@ -1,0 +1,172 @@
+"""Video titles without a quoted song: ``artist - title``, ``title / artist``, ``【singer】title``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from musicq_async.media.names.characters import CJK, HAN
+from musicq_async.media.names.dictionary import Names
+from musicq_async.media.names.lexicon import FEATURING, SENTENCE, SEPARATORS, edge_noise, head_noise, only_noise
+from musicq_async.media.names.performers import (
+    is_name,
+    is_uploader,
+    named_in,
+    split_artists,
+    trimmed,
+    without_roles,
+)
+from musicq_async.media.names.tags import worded_kind
+
+Default = Literal["artist", "title"]
+
+_SPACED: Final[tuple[tuple[re.Pattern[str], Default], ...]] = (
+    (re.compile(r"\s+_\s+"), "artist"),
+    (re.compile(r"\s*／\s*|\s+/\s*|\s*/\s+"), "title"),
+    (re.compile(r"\s+[-–—―]+\s+|\s*[—―]{2,}\s*|\s+[-–—]|(?<=[^\s])[-–—]\s+"), "artist"),
+    (re.compile(r"\s*[|｜丨]\s*"), "title"),
+)
+_TIGHT_DASH: Final = re.compile(r"[-–—－]")
+_TIGHT_OTHERS: Final = re.compile(r"\s*[:：_·•/]\s*")
+_LONG_TITLE: Final = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """A plain title taken apart: what it says, and whether it is sure which side is the artist's."""
+
+    title: str
+    artists: tuple[str, ...] = ()
+    sure: bool = False
+    extra: tuple[str, ...] = ()
+    """Further parts between separators: an event, an album."""
+    sided: bool = True
+
+
+def without_edge_noise(text: str) -> str:
+    """Strike words of quality and service from both ends of a plain text, unless nothing else is there."""
+    shorter = edge_noise().sub("", text)
+    shorter = head_noise().sub("", shorter) if shorter.strip() else shorter
+    return trimmed_title(shorter) or trimmed_title(text)
+
+
+def trimmed_title(text: str) -> str:
+    """Return the text without the separators that are left at its ends; its own marks stay."""
+    return text.strip(" |｜丨_/／:：,，、·–—").strip("\u3000 ").removeprefix("- ").removesuffix(" -").strip()
+
+
+def split_plain(text: str, uploader: str | None, names: Names, *, constant: tuple[str, ...] = ()) -> Sides | None:
+    """Split a plain text at its separator and decide which side names the artist; None if it has no separator.
+
+    ``constant`` are sides that all parts of the video share: those are the artist.
+    """
+    for separator, default in _SPACED:
+        parts = [part for part in (trimmed_title(part) for part in separator.split(text)) if part]
+        if len(parts) > 1:
+            return _decided(parts, default, uploader, names, constant)
+    return _split_tight(text, uploader, names, constant)
+
+
+def _split_tight(text: str, uploader: str | None, names: Names, constant: tuple[str, ...]) -> Sides | None:
+    """Split at a hyphen without spaces; it may belong to a word, so one side has to be known or Han."""
+    parts = [part.strip() for part in _TIGHT_DASH.split(text)]
+    if len(parts) > 1 and all(parts):
+        scores = [_score(part, uploader, names, constant) for part in parts]
+        if max(scores) >= 3:
+            return _known_tight(text, scores, parts, uploader, names, constant)
+        if len(parts) <= 3 and all(re.search(f"[{CJK}]", part) for part in parts[:2]):
+            return _decided(parts, "artist", uploader, names, constant)
+    for match in _TIGHT_OTHERS.finditer(text):
+        sides = [text[: match.start()].strip(), text[match.end() :].strip()]
+        if all(sides) and any(_score(side, uploader, names, constant) >= 3 for side in sides):
+            return _decided(sides, "artist", uploader, names, constant)
+    return None
+
+
+def _known_tight(
+    text: str, scores: list[int], parts: list[str], uploader: str | None, names: Names, constant: tuple[str, ...]
+) -> Sides:
+    """Split where the known artist ends; further hyphens of the title are its own, unless three parts name an event."""
+    if len(parts) == 3 and scores[0] >= 3 and all(re.search(f"[{HAN}]", part) for part in parts[1:]):
+        return Sides(title=parts[1], artists=_side_artists(parts[0], names), sure=False, extra=(parts[2],))
+    if scores[0] >= 3:
+        sides = [parts[0], text[len(parts[0]) :].lstrip(" -–—－")]
+    elif scores[-1] >= 3:
+        sides = [text[: len(text) - len(parts[-1])].rstrip(" -–—－"), parts[-1]]
+    else:
+        sides = parts
+    return _decided(sides, "artist", uploader, names, constant)
+
+
+def _decided(parts: list[str], default: Default, uploader: str | None, names: Names, constant: tuple[str, ...]) -> Sides:
+    """Choose the artist's side: who is known or uploads, then who features somebody, then who can be a name at all."""
+    scores = [_score(part, uploader, names, constant) for part in parts]
+    best = max(scores)
+    winners = [index for index, score in enumerate(scores) if score == best]
+    fallback = 0 if default == "artist" else 1
+    at = winners[0] if len(winners) == 1 else fallback if fallback in winners else winners[0]
+    others = [part for index, part in enumerate(parts) if index != at]
+    title = next((part for part in others if not only_noise(part) and worded_kind(part) != "source"), others[0])
+    extra = tuple(part for part in others if part is not title)
+    sure = best >= 2 and (len(winners) == 1 or best >= 3)
+    return _with_guests(Sides(title=title, artists=_side_artists(parts[at], names), sure=sure, extra=extra), names)
+
+
+def _side_artists(part: str, names: Names) -> tuple[str, ...]:
+    bare = without_roles(without_edge_noise(part))
+    return split_artists(bare if bare else part, names)
+
+
+def _with_guests(sides: Sides, names: Names) -> Sides:
+    """Move ``feat. X`` from a title without brackets to the artists."""
+    match = FEATURING.search(sides.title)
+    if match is None or not match.start():
+        return sides
+    guests = split_artists(sides.title[match.end() :], names)
+    artists = tuple(dict.fromkeys((*sides.artists, *guests)))
+    return Sides(title=sides.title[: match.start()].strip(), artists=artists, sure=sides.sure, extra=sides.extra)
+
+
+def _score(part: str, uploader: str | None, names: Names, constant: tuple[str, ...]) -> int:
+    """Return how surely a side names the artist: 3 known, 2 it features somebody, 1 it can, 0 it cannot."""
+    if part in constant:
+        return 4
+    artists = _side_artists(part, names)
+    if not artists:
+        return 0
+    if any(names.is_artist(artist) for artist in artists) and (len(artists) > 1 or names.is_artist(artists[0])):
+        return 3
+    if is_uploader(artists, uploader):
+        return 3
+    if FEATURING.search(part):
+        return 2
+    if not all(is_name(artist, names) for artist in artists) or len(re.findall(f"[{HAN}]", part)) > 6 * len(artists):
+        return 0
+    return 2 if len(artists) > 1 and SEPARATORS.search(part) and all(len(artist) < 12 for artist in artists) else 1
+
+
+def split_spaces(text: str, names: Names) -> Sides | None:
+    """Take a known artist from either end of a text without separators: ``周杰伦 晴天``."""
+    words = text.split(" ")
+    for count in range(min(len(words) - 1, 6), 0, -1):
+        for artist, title in ((words[:count], words[count:]), (words[-count:], words[:-count])):
+            found = named_in(" ".join(artist), names)
+            if found and all(names.is_artist(name) for name in found) and is_titlelike(" ".join(title)):
+                return Sides(title=trimmed_title(" ".join(title)), artists=found, sided=False)
+    mention = next(iter(names.mentions(text)), None)
+    if mention is not None and mention.start == 0 and re.match(f"[{HAN}]", text[mention.end :]):
+        title = trimmed_title(text[mention.end :])
+        if len(title) > 1 and is_titlelike(title) and re.match(f"[{HAN}]", mention.name):
+            return Sides(title=title, artists=(mention.name,), sided=False)
+    return None
+
+
+def is_titlelike(text: str) -> bool:
+    """Say whether a plain text can be a title: not too long, and not a sentence about the song."""
+    text = trimmed(text)
+    if not text or only_noise(text) or len(text) > _LONG_TITLE * 2:
+        return False
+    han = len(re.findall(f"[{CJK}]", text))
+    sentence = SENTENCE.search(text) is not None and han > 7
+    return not sentence and han <= _LONG_TITLE and not re.search("[，。；]|……|[！？]{2,}", text)
