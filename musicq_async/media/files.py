@@ -77,6 +77,8 @@ def disk_errors(what: str) -> Iterator[None]:
             raise OutOfSpace(f"no room left on the disk for {what}; free some and try again") from error
         if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
             raise UnsafePath(f"the system refuses the name of {what}: {error.strerror}") from error
+        if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.ELOOP):
+            raise UnsafePath(f"{what} is not a file, or its folder is none: {error.strerror}") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise UnsafePath(f"{what} may not be written: {error.strerror}; give a folder that is yours") from error
         raise

@@ -81,7 +81,7 @@ class PartFile:
             raise UnsafePath(f"{folder.path / name} exists and is not a file")
         with disk_errors(f"{name}.part"):
             for slot in range(1, SLOTS + 1):
-                descriptor = _locked(folder, part_name(name, slot, "part"))
+                descriptor = lock_part(folder, part_name(name, slot, "part"))
                 if descriptor is not None:
                     return cls(folder, name, slot, descriptor, owns_folder=owns_folder)
         raise TransferBroken(f"{name} is being downloaded {SLOTS} times already")
@@ -194,12 +194,12 @@ class PartFile:
                     return
                 continue
             with contextlib.suppress(OSError, UnsafePath):
-                descriptor = _locked(self._folder, part)
+                descriptor = lock_part(self._folder, part)
                 if descriptor is not None:
                     PartFile(self._folder, self._name, slot, descriptor).discard()
 
 
-def _locked(folder: Folder, part: str) -> int | None:
+def lock_part(folder: Folder, part: str) -> int | None:
     """Open and lock a ``.part`` that is ours alone, or return ``None`` when another has it."""
     while True:
         try:

@@ -7,7 +7,6 @@ belong to one version. A ``.part`` outlives cancellation and the process, and th
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -35,11 +34,10 @@ from musicq_async.media.files import Folder, checked_name, open_folder
 from musicq_async.media.partial import Held, PartFile, Validator
 from musicq_async.media.sources import Failure, Source, SourcePool
 from musicq_async.media.web import SourceFailed, Web
+from musicq_async.media.work import Progress, tell
 from musicq_async.ports import Clock
 from musicq_async.settings import HttpSettings
 
-Progress = Callable[[int, int | None], Awaitable[None] | None]
-"""Told the bytes held and the bytes in all (``None`` while unknown); may be a coroutine function."""
 Refresh = Callable[[], Awaitable[Sequence[Source]]]
 """Gives fresh addresses of the same content when every source has expired or refused."""
 
@@ -397,10 +395,7 @@ class _Transfer:
         raise _broken(source, "did not say how long the file is")
 
     async def _report(self) -> None:
-        if self._wanted.progress is not None:
-            told = self._wanted.progress(self._part.size, self._part.held.total)
-            if inspect.isawaitable(told):
-                await told
+        await tell(self._wanted.progress, self._part.size, self._part.held.total)
 
     async def _finish(self, resumed_from: int) -> Transferred:
         size, host = self._part.size, self._last.host if self._last else ""
