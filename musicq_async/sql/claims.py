@@ -1,0 +1,161 @@
+"""The claim: the first pending tasks of some types become running, in one transaction that no other claim waits for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, Row, Select, bindparam, func, literal_column, select, union_all, update
+
+from musicq_async.model.task import Lease, Task, TaskState
+from musicq_async.sql.rows import TASK_COLUMNS, task_of
+from musicq_async.sql.tables import task_queue
+
+_t = task_queue.c
+PENDING: Final = _t.status == literal_column("'pending'")
+"""Spelt out rather than bound, so that a partial index is seen to fit."""
+RUNNING: Final = _t.status == literal_column("'running'")
+_INDEX: Final = "task_queue_line"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One caller's wish."""
+
+    types: frozenset[str] | None
+    limit: int
+    owner: str
+    milliseconds: int
+    token: str
+    """Becomes the token of every lease: a task that is claimed again gets another."""
+
+
+def claim(connection: Connection, wishes: Sequence[Claim], *, now_ms: int) -> list[list[Lease]]:
+    """Serve the wishes in their order. Wishes that differ in their limit only are served by one search."""
+    alike: dict[tuple[frozenset[str] | None, str, int], list[Claim]] = {}
+    for wish in wishes:
+        alike.setdefault((wish.types, wish.owner, wish.milliseconds), []).append(wish)
+    served: dict[str, list[Lease]] = {}
+    for group in alike.values():
+        tasks = first_pending(connection, group[0].types, sum(wish.limit for wish in group))
+        leases = _lend(connection, tasks, group[0], now_ms)
+        for wish in group:
+            served[wish.token], leases = leases[: wish.limit], leases[wish.limit :]
+    return [served[wish.token] for wish in wishes]
+
+
+def _lend(connection: Connection, tasks: list[Task], wish: Claim, now_ms: int) -> list[Lease]:
+    if not tasks:
+        return []
+    values: dict[str, Any] = {
+        "started_at": now_ms // 1000,
+        "lease_owner": wish.owner,
+        "lease_token": wish.token,
+        "lease_until_ms": now_ms + wish.milliseconds,
+    }
+    connection.execute(_LEND, {**values, "ids": [task.task_id for task in tasks]})
+    values["status"] = TaskState.RUNNING
+    return [Lease(task=msgspec.structs.replace(task, **values), token=wish.token) for task in tasks]
+
+
+_LEND: Final = (
+    update(task_queue)
+    .where(_t.task_id.in_(bindparam("ids", expanding=True)))
+    .values(
+        status="running",
+        started_at=bindparam("started_at"),
+        lease_owner=bindparam("lease_owner"),
+        lease_token=bindparam("lease_token"),
+        lease_until_ms=bindparam("lease_until_ms"),
+    )
+)
+
+
+def first_pending(connection: Connection, types: frozenset[str] | None, limit: int) -> list[Task]:
+    """Return the first pending tasks of these types by (priority, position), locked where the database locks rows."""
+    names = tuple(sorted(types)) if types is not None else _pending_types(connection)
+    if not names or limit < 1:
+        return []
+    heads = connection.execute(*_heads(names, 1)).all()
+    if not heads:
+        return []
+    if len(heads) == 1:
+        wanted = {heads[0].task_type: limit}
+    else:
+        wanted = _shares(connection.execute(*_heads(tuple(row.task_type for row in heads), limit)).all(), limit)
+    tasks = [task for name, share in wanted.items() for task in _first_of(connection, name, share)]
+    if len(tasks) < limit and len(heads) > 1 and connection.dialect.name != "sqlite":
+        tasks += _what_others_left(connection, [row.task_type for row in heads], limit - len(tasks), tasks)
+    tasks.sort(key=lambda task: (task.priority, task.position))
+    return tasks
+
+
+def _shares(candidates: Iterable[Row[Any]], limit: int) -> dict[str, int]:
+    """Count how many of the first candidates are of each type."""
+    shares: dict[str, int] = {}
+    for row in sorted(candidates, key=lambda row: (row.priority, row.position))[:limit]:
+        shares[row.task_type] = shares.get(row.task_type, 0) + 1
+    return shares
+
+
+def _what_others_left(connection: Connection, names: list[str], limit: int, have: list[Task]) -> list[Task]:
+    """Take further tasks where some of the first were locked by another claimer: never wait for those."""
+    held = {task.task_id for task in have}
+    more: list[Task] = []
+    for name in names:
+        if len(more) < limit:
+            found = _first_of(connection, name, limit - len(more) + len(held))
+            more += [task for task in found if task.task_id not in held][: limit - len(more)]
+    return more
+
+
+def _first_of(connection: Connection, name: str, limit: int) -> list[Task]:
+    """Read one type's line. The order comes from the index: a sort would lock rows that are not taken."""
+    return [task_of(row) for row in connection.execute(_LINE, {"type": name, "limit": limit})]
+
+
+_LINE: Final = (
+    select(*TASK_COLUMNS)
+    .where(PENDING, _t.task_type == bindparam("type"))
+    .order_by(_t.priority, _t.position)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+    .with_hint(task_queue, f"FORCE INDEX ({_INDEX})", "mysql")
+)
+
+
+def _heads(names: tuple[str, ...], limit: int) -> tuple[Select[Any], dict[str, Any]]:
+    """Return a query, with its parameters, for the first places of each type's line; it reads the index only."""
+    return _heads_of(len(names)), {"limit": limit} | {f"type{number}": name for number, name in enumerate(names)}
+
+
+@functools.cache
+def _heads_of(count: int) -> Select[Any]:
+    lines = [
+        select(_t.task_type, _t.priority, _t.position)
+        .where(PENDING, _t.task_type == bindparam(f"type{number}"))
+        .order_by(_t.priority, _t.position)
+        .limit(bindparam("limit"))
+        .with_hint(task_queue, f"FORCE INDEX ({_INDEX})", "mysql")
+        .subquery()
+        for number in range(count)
+    ]
+    if count == 1:
+        return select(lines[0])
+    return select(union_all(*(select(line) for line in lines)).subquery())
+
+
+def _pending_types(connection: Connection) -> tuple[str, ...]:
+    """Step from type to type through the index: as many look-ups as there are types with pending tasks."""
+    names: list[str] = []
+    after = ""
+    while (name := connection.execute(_NEXT_TYPE, {"after": after}).scalar()) is not None:
+        names.append(name)
+        after = name
+    return tuple(names)
+
+
+_NEXT_TYPE: Final = select(func.min(_t.task_type)).where(PENDING, _t.task_type > bindparam("after"))

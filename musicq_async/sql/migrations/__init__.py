@@ -1,0 +1,3 @@
+"""Alembic migrations, run by `musicq_async.sql.upgrade`."""
+
+from __future__ import annotations

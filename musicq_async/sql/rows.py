@@ -1,0 +1,156 @@
+"""How values become rows, and rows become values: JSON, texts that a database refuses, the earlier system's rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Row
+
+from musicq_async.errors import UsageError
+from musicq_async.model.lifecycle import Change
+from musicq_async.model.schedule import Schedule
+from musicq_async.model.task import ErrorRecord, NewTask, Task, TaskState
+from musicq_async.sql.tables import scheduler_task, task_queue
+
+LARGEST_TEXT: Final = 6 * 1024 * 1024
+"""Bytes of one JSON value; MySQL's packet holds 16 MiB, and escaping may double a text."""
+
+TASK_COLUMNS: Final = tuple(task_queue.c[name] for name in Task.__struct_fields__)
+SCHEDULE_COLUMNS: Final = tuple(scheduler_task.c[name] for name in Schedule.__struct_fields__)
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder()
+_errors_decoder: Final = msgspec.json.Decoder(tuple[ErrorRecord, ...])
+_states: Final = {state.value: state for state in TaskState}
+
+
+def json_text(value: Any, field: str) -> str:
+    """Write a value as JSON. Raises `UsageError` where it is none, or too large."""
+    try:
+        data = _encoder.encode(value)
+    except UnicodeEncodeError:
+        data = json.dumps(value).encode()  # half a surrogate pair: kept as an escape
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UsageError(f"{field} cannot be written as JSON: {error}") from error
+    if len(data) > LARGEST_TEXT:
+        raise UsageError(f"{field} takes {len(data)} bytes as JSON, over the limit of {LARGEST_TEXT}")
+    return data.decode()
+
+
+def json_value(text: str) -> Any:
+    """Read JSON, also what Python's own writer makes beyond the standard (NaN)."""
+    try:
+        return _decoder.decode(text)
+    except msgspec.DecodeError:
+        return json.loads(text)
+
+
+def json_object(text: str | None) -> dict[str, Any]:
+    """Read a JSON object of a column; nothing is an empty one. What cannot be read is kept, not hidden."""
+    if not text or text == "{}":
+        return {}
+    try:
+        value = json_value(text)
+    except ValueError:
+        return {"unreadable_params": text}
+    if value is None:
+        return {}
+    return value if isinstance(value, dict) else {"unreadable_params": text}
+
+
+def plain_text(text: str | None) -> str | None:
+    """Return a message as every database takes it: no NUL, no half characters, of bounded length."""
+    if text is None or (text.isascii() and "\x00" not in text and len(text) <= LARGEST_TEXT):
+        return text
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace")[:LARGEST_TEXT].decode("utf-8", "ignore")
+
+
+def new_task_row(task: NewTask, *, position: int, now_ms: int) -> dict[str, Any]:
+    """Return the row of a task that is pushed now."""
+    later = task.run_at_ms is not None and task.run_at_ms > now_ms
+    return {
+        "task_id": task.task_id,
+        "task_type": task.task_type,
+        "params": json_text(task.params, "params") if task.params else "{}",
+        "status": "scheduled" if later else "pending",
+        "priority": task.priority,
+        "max_retries": task.max_retries,
+        "created_at": now_ms // 1000,
+        "scheduler_task_id": task.scheduler_task_id,
+        "timeout_seconds": task.timeout_seconds,
+        "run_at_ms": task.run_at_ms,
+        "unique_key": task.unique_key,
+        "group_key": task.group_key,
+        "fire_at": task.fire_at,
+        "extra": json_text(task.extra, "the task's own keys") if task.extra else None,
+        "position": position,
+    }
+
+
+def task_of(row: Row[Any]) -> Task:
+    """Read a row of `TASK_COLUMNS`, also one that the earlier system wrote."""
+    values: dict[str, Any] = dict(zip(Task.__struct_fields__, row, strict=True))
+    values["params"] = json_object(values["params"])
+    values["extra"] = json_object(values["extra"]) if values["extra"] else {}
+    state = values["status"] = _states.get(values["status"], TaskState.FAILED)
+    if state is not TaskState.RUNNING:
+        values["lease_token"] = None  # kept in the row: a settle whose answer was lost is known by it
+    errors = values["errors"]
+    values["errors"] = _errors_decoder.decode(errors) if errors else ()
+    if values["result"] is not None:
+        values["result"] = json_value(values["result"])
+    if values["progress"] is not None:
+        values["progress"] = json_value(values["progress"])
+    for name, default in (("priority", 0), ("retry_count", 0), ("max_retries", 3)):
+        if values[name] is None:
+            values[name] = default
+    return Task(**values)
+
+
+def change_row(change: Change) -> dict[str, Any]:
+    """Return the columns that a transition writes. The token stays: a settle whose answer was lost is known by it."""
+    return {
+        "status": change.status.value,
+        "run_at_ms": change.run_at_ms,
+        "completed_at": change.completed_at,
+        "retry_count": change.retry_count,
+        "crash_count": change.crash_count,
+        "snooze_count": change.snooze_count,
+        "interrupt_count": change.interrupt_count,
+        "error_message": plain_text(change.error_message),
+        "errors": json_text(change.errors, "errors") if change.errors else None,
+        "result": None if change.result is None else json_text(change.result, "result"),
+        "cancel_requested_ms": change.cancel_requested_ms,
+        "cancel_reason": plain_text(change.cancel_reason),
+    }
+
+
+def schedule_row(schedule: Schedule) -> dict[str, Any]:
+    """Return the row of a schedule."""
+    row = msgspec.structs.asdict(schedule)
+    row["params"] = json_text(schedule.params, "params")
+    row["description"] = plain_text(schedule.description)
+    return row
+
+
+def schedule_of(row: Sequence[Any] | Row[Any]) -> Schedule:
+    """Read a row of `SCHEDULE_COLUMNS`, also one that the earlier system wrote."""
+    values: dict[str, Any] = dict(zip(Schedule.__struct_fields__, row, strict=True))
+    values["params"] = json_object(values["params"])
+    values["enabled"] = bool(values["enabled"])
+    for name in ("run_count", "max_runs"):
+        values[name] = values[name] or 0
+    return Schedule(**values)
+
+
+def task_text(task: NewTask) -> str:
+    """Write a whole task, for the ledger of a store whose queue is elsewhere."""
+    return json_text(task, "task")
+
+
+def task_from_text(text: str) -> NewTask:
+    """Read what `task_text` wrote."""
+    return msgspec.json.decode(text, type=NewTask)

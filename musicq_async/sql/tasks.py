@@ -1,0 +1,403 @@
+"""The task queue on SQL: `SqlTaskQueue`."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+
+from musicq_async.errors import DuplicateTask, InvalidTask, LeaseLost, MusicqError, UsageError
+from musicq_async.model.lifecycle import Change
+from musicq_async.model.task import Lease, NewTask, Task, TaskState
+from musicq_async.ports import Heartbeat, TaskFilter, Wakeup
+from musicq_async.sql.claims import RUNNING, Claim, claim
+from musicq_async.sql.database import Database, commit_was_lost
+from musicq_async.sql.rows import TASK_COLUMNS, change_row, json_text, new_task_row, plain_text, task_of
+from musicq_async.sql.tables import task_queue
+from musicq_async.sql.task_writes import insert_rows, known_positions, leases_of, write_changes
+
+_t = task_queue.c
+_SCHEDULED: Final = _t.status == literal_column("'scheduled'")
+_UNFINISHED: Final[ColumnElement[bool]] = literal_column("task_queue.status IN ('pending', 'running', 'scheduled')")
+AT_ONCE: Final = 1000
+"""Rows that one transaction of promoting or purging touches: it must not hold up the pushes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Push:
+    rows: list[dict[str, Any]]
+    ignore_known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Settle:
+    task_id: str
+    token: str
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Edit:
+    task: Task
+    row: dict[str, Any]
+
+
+class SqlTaskQueue:
+    """The `musicq_async.ports.TaskQueue` in ``task_queue``. Belongs to its `Database` and that one's event loop."""
+
+    def __init__(self, database: Database, *, wakeup: Wakeup | None = None) -> None:
+        self._database = database
+        self._clock = database.clock
+        self._wakeup = wakeup
+        self._position = 0
+        self._claims = itertools.count(1)
+
+    async def push(self, tasks: Sequence[NewTask], *, ignore_known: bool = False) -> list[bool]:
+        """Store all the tasks or none; see `musicq_async.ports.TaskQueue.push`."""
+        now_ms = self._clock.time_ms()
+        try:
+            rows = [new_task_row(task, position=self._next_position(), now_ms=now_ms) for task in tasks]
+        except UsageError as error:
+            raise InvalidTask(str(error)) from error
+        if not rows:
+            return []
+        try:
+            new: list[bool] = await self._database.submit(_push, _Push(rows, ignore_known))
+        except UsageError as error:
+            raise InvalidTask(f"a field of the task does not fit the database: {error}") from error
+        self._tell(rows, new)
+        return new
+
+    def _next_position(self) -> int:
+        self._position = position = max(self._position + 1, int(self._clock.time() * 1e6))
+        return position
+
+    def _tell(self, rows: list[dict[str, Any]], new: list[bool]) -> None:
+        if self._wakeup is None:
+            return
+        pushed = [row for row, is_new in zip(rows, new, strict=True) if is_new]
+        later = [row["run_at_ms"] for row in pushed if row["status"] == "scheduled"]
+        if len(pushed) > len(later):
+            self._wakeup.notify(len(pushed) - len(later))
+        if later:
+            self._wakeup.due(min(later))
+
+    async def claim(self, *, types: frozenset[str] | None, limit: int, owner: str, seconds: float) -> list[Lease]:
+        """Lend up to ``limit`` pending tasks; see `musicq_async.ports.TaskQueue.claim`.
+
+        What was lent to a caller that was cancelled meanwhile is put back.
+        """
+        token = f"{self._database.node}-{next(self._claims)}"
+        wish = Claim(types=types, limit=limit, owner=owner, milliseconds=round(seconds * 1000), token=token)
+        leases: list[Lease] = await self._database.submit(self._claim, wish, on_abandoned=self._put_back)
+        return leases
+
+    def _claim(self, connection: Connection, wishes: Sequence[Claim]) -> list[list[Lease]]:
+        return claim(connection, wishes, now_ms=self._clock.time_ms())
+
+    def _put_back(self, leases: list[Lease]) -> None:
+        if leases:
+            self._database.post(_put_back, leases)
+            if self._wakeup is not None:
+                self._wakeup.notify(len(leases))
+
+    async def heartbeat(self, leases: Iterable[Lease], *, seconds: float) -> Heartbeat:
+        """Renew leases; see `musicq_async.ports.TaskQueue.heartbeat`."""
+        tokens = {lease.task.task_id: lease.token for lease in leases}
+        if not tokens:
+            return Heartbeat()
+
+        def renew(connection: Connection) -> Heartbeat:
+            until_ms = self._clock.time_ms() + round(seconds * 1000)
+            return _renew(connection, tokens, until_ms)
+
+        return await self._database.write(renew)
+
+    async def settle(self, lease: Lease, change: Change) -> None:
+        """Write how a run ended; see `musicq_async.ports.TaskQueue.settle`."""
+        await self._database.submit(_settle, _Settle(lease.task.task_id, lease.token, change_row(change)))
+        self._tell_change(change)
+
+    async def report(self, lease: Lease, progress: dict[str, Any]) -> None:
+        """Store progress; see `musicq_async.ports.TaskQueue.report`."""
+        await self._database.submit(_report, (lease.task.task_id, lease.token, json_text(progress, "progress")))
+
+    async def change(self, task: Task, change: Change) -> bool:
+        """Write a change if the task is still as it was; see `musicq_async.ports.TaskQueue.change`."""
+        changed: bool = await self._database.submit(_edit, _Edit(task, change_row(change)))
+        if changed:
+            self._tell_change(change)
+        return changed
+
+    def _tell_change(self, change: Change) -> None:
+        if self._wakeup is None:
+            return
+        if change.status is TaskState.PENDING:
+            self._wakeup.notify()
+        elif change.status is TaskState.SCHEDULED and change.run_at_ms is not None:
+            self._wakeup.due(change.run_at_ms)
+
+    async def request_cancel(self, task_id: str, reason: str | None) -> bool:
+        """Mark a running task as to be cancelled; return whether it was running."""
+        statement = (
+            update(task_queue)
+            .where(_t.task_id == task_id, _t.status == "running")
+            .values(cancel_requested_ms=self._clock.time_ms(), cancel_reason=plain_text(reason))
+        )
+        return await self._database.write(lambda connection: bool(connection.execute(statement).rowcount))
+
+    async def get(self, task_id: str) -> Task | None:
+        """Return one task as it stands."""
+
+        def unit(connection: Connection) -> Task | None:
+            row = connection.execute(_GET, {"task_id": task_id}).one_or_none()
+            return task_of(row) if row is not None and row.task_id == task_id else None
+
+        return await self._database.read(unit)
+
+    async def find(self, which: TaskFilter) -> list[Task]:
+        """Return a page of tasks, newest first. An unknown ``after`` has no page after it."""
+        return await self._database.read(lambda connection: _find(connection, which))
+
+    async def unfinished(self, scheduler_task_id: str) -> list[Task]:
+        """Return the tasks of one schedule that are not finished, oldest first."""
+        statement = (
+            select(*TASK_COLUMNS)
+            .where(_t.scheduler_task_id == scheduler_task_id, _UNFINISHED)
+            .order_by(_t.position, _t.task_id)
+        )
+        return await self._database.read(lambda connection: [task_of(row) for row in connection.execute(statement)])
+
+    async def counts(self) -> dict[tuple[str, TaskState], int]:
+        """Return how many tasks there are of each type in each state. Reads every row's place in an index."""
+        return await self._database.read(_counts)
+
+    async def promote(self) -> int | None:
+        """Make due tasks pending; see `musicq_async.ports.TaskQueue.promote`."""
+        while True:
+            next_ms = await self._database.read(_next_run_at)
+            now_ms = self._clock.time_ms()
+            if next_ms is None or next_ms > now_ms:
+                return next_ms
+            promoted = await self._database.write(functools.partial(_promote, now_ms=now_ms))
+            if promoted and self._wakeup is not None:
+                self._wakeup.notify(promoted)
+
+    async def expired(self, limit: int = 100) -> list[Task]:
+        """Return running tasks whose lease has run out."""
+        statement = (
+            select(*TASK_COLUMNS)
+            .where(RUNNING, _t.lease_until_ms <= self._clock.time_ms())
+            .order_by(_t.lease_until_ms)
+            .limit(limit)
+        )
+        return await self._database.read(lambda connection: [task_of(row) for row in connection.execute(statement)])
+
+    async def purge(self, *, states: Mapping[TaskState, int]) -> int:
+        """Delete finished tasks that ended before the epoch second of their state; return how many."""
+        purged = 0
+        for state, before in states.items():
+            deleted = AT_ONCE
+            while deleted == AT_ONCE:
+                deleted = await self._database.write(functools.partial(_purge, state=state, before=before))
+                purged += deleted
+        return purged
+
+
+def _push(connection: Connection, pushes: Sequence[_Push]) -> list[list[bool] | DuplicateTask]:
+    """Insert the rows of every push that may be; a refused push leaves no row."""
+    known = known_positions(connection, [row["task_id"] for push in pushes for row in push.rows])
+    mine = commit_was_lost(connection)
+    rows: list[dict[str, Any]] = []
+    results: list[list[bool] | DuplicateTask] = []
+    for push in pushes:
+        new: list[bool] = []
+        fresh: dict[str, dict[str, Any]] = {}
+        for row in push.rows:
+            task_id = row["task_id"]
+            is_known = task_id in known and not (mine and known[task_id] == row["position"])
+            new.append(not is_known and task_id not in fresh)
+            if task_id not in known:
+                fresh.setdefault(task_id, row)
+        if not push.ignore_known and not all(new):
+            task_id = push.rows[new.index(False)]["task_id"]
+            results.append(
+                DuplicateTask(f"a task with the id {task_id!r} exists already; leave task_id out to get a fresh one")
+            )
+            continue
+        known.update((task_id, row["position"]) for task_id, row in fresh.items())
+        rows.extend(fresh.values())
+        results.append(new)
+    if rows:
+        insert_rows(connection, rows)
+    return results
+
+
+def _settle(connection: Connection, settles: Sequence[_Settle]) -> list[MusicqError | None]:
+    held = leases_of(connection, [settle.task_id for settle in settles])
+    lost_answer = commit_was_lost(connection)
+    changes: dict[str, dict[str, Any]] = {}
+    results: list[MusicqError | None] = []
+    for settle in settles:
+        lease = held.get(settle.task_id)
+        if lease is None or lease.token != settle.token or settle.task_id in changes:
+            results.append(_lease_lost(settle.task_id))
+        elif lease.status == "running":
+            changes[settle.task_id] = settle.row
+            results.append(None)
+        else:
+            already = lost_answer and lease.status == settle.row["status"]
+            results.append(None if already else _lease_lost(settle.task_id))
+    write_changes(connection, changes)
+    return results
+
+
+def _lease_lost(task_id: str) -> LeaseLost:
+    return LeaseLost(f"task {task_id} is no longer this worker's; its answer is refused")
+
+
+def _edit(connection: Connection, edits: Sequence[_Edit]) -> list[bool]:
+    held = leases_of(connection, [edit.task.task_id for edit in edits])
+    lost_answer = commit_was_lost(connection)
+    changes: dict[str, dict[str, Any]] = {}
+    results = []
+    for edit in edits:
+        task_id = edit.task.task_id
+        lease = held.get(task_id)
+        if lease is None or task_id in changes:
+            results.append(False)
+        elif lease.status == edit.task.status and (lease.status != "running" or lease.token == edit.task.lease_token):
+            changes[task_id] = edit.row
+            results.append(True)
+        else:
+            results.append(lost_answer and lease.status == edit.row["status"])
+    write_changes(connection, changes)
+    return results
+
+
+def _report(connection: Connection, reports: Sequence[tuple[str, str, str]]) -> list[LeaseLost | None]:
+    """Store the newest report of each task."""
+    held = leases_of(connection, [task_id for task_id, _, _ in reports])
+    newest: dict[str, str] = {}
+    results: list[LeaseLost | None] = []
+    for task_id, token, progress in reports:
+        lease = held.get(task_id)
+        mine = lease is not None and lease.status == "running" and lease.token == token
+        if mine:
+            newest[task_id] = progress
+        results.append(None if mine else _lease_lost(task_id))
+    if newest:
+        connection.execute(_PROGRESS, [{"id": task_id, "text": text} for task_id, text in sorted(newest.items())])
+    return results
+
+
+def _renew(connection: Connection, tokens: Mapping[str, str], until_ms: int) -> Heartbeat:
+    held = leases_of(connection, tokens)
+    mine = [task_id for task_id, lease in held.items() if lease.status == "running" and lease.token == tokens[task_id]]
+    if mine:
+        connection.execute(_RENEW, {"ids": mine, "until": until_ms})
+    return Heartbeat(
+        lost=frozenset(tokens) - frozenset(mine),
+        cancelled={task_id: held[task_id].cancel_reason for task_id in mine if held[task_id].cancel_requested},
+    )
+
+
+def _put_back(connection: Connection, claims: Sequence[list[Lease]]) -> list[None]:
+    """Undo claims whose callers have gone."""
+    for leases in claims:
+        connection.execute(
+            update(task_queue)
+            .where(
+                _t.task_id.in_([lease.task.task_id for lease in leases]),
+                _t.lease_token == leases[0].token,
+                _t.status == "running",
+            )
+            .values(status="pending", lease_owner=None, lease_token=None, lease_until_ms=None)
+        )
+    return [None] * len(claims)
+
+
+def _find(connection: Connection, which: TaskFilter) -> list[Task]:
+    statement = select(*TASK_COLUMNS).order_by(_t.position.desc(), _t.task_id.desc()).limit(which.limit)
+    if which.state is not None:
+        statement = statement.where(_t.status == which.state.value)
+    if which.type is not None:
+        statement = statement.where(_t.task_type == which.type)
+    if which.after is not None:
+        last = connection.execute(select(_t.position, _t.task_id).where(_t.task_id == which.after)).one_or_none()
+        if last is None:
+            return []
+        below = and_(_t.position == last.position, _t.task_id < last.task_id)
+        statement = statement.where(_t.position <= last.position, or_(_t.position < last.position, below))
+    return [task_of(row) for row in connection.execute(statement)]
+
+
+def _counts(connection: Connection) -> dict[tuple[str, TaskState], int]:
+    counts: dict[tuple[str, TaskState], int] = {}
+    for task_type, status, count in connection.execute(_COUNTS):
+        try:
+            counts[task_type, TaskState(status)] = count
+        except ValueError:  # a word of another program; `task_of` shows such a row as failed
+            counts[task_type, TaskState.FAILED] = counts.get((task_type, TaskState.FAILED), 0) + count
+    return counts
+
+
+def _next_run_at(connection: Connection) -> int | None:
+    run_at_ms: int | None = connection.execute(_NEXT_RUN_AT).scalar()
+    return run_at_ms
+
+
+def _promote(connection: Connection, *, now_ms: int) -> int:
+    ids = connection.execute(_DUE, {"now": now_ms}).scalars().all()
+    if ids:
+        connection.execute(_PROMOTE, {"ids": ids})
+    return len(ids)
+
+
+def _purge(connection: Connection, *, state: TaskState, before: int) -> int:
+    ids = connection.execute(_ENDED, {"state": state.value, "before": before}).scalars().all()
+    if not ids:
+        return 0
+    deleted: int = connection.execute(_DELETE, {"ids": ids, "state": state.value, "before": before}).rowcount
+    return deleted
+
+
+_IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
+_GET: Final = select(*TASK_COLUMNS).where(_t.task_id == bindparam("task_id"))
+_PROGRESS: Final = update(task_queue).where(_t.task_id == bindparam("id")).values(progress=bindparam("text"))
+_RENEW: Final = update(task_queue).where(_t.task_id.in_(_IDS)).values(lease_until_ms=bindparam("until"))
+_COUNTS: Final = select(_t.task_type, _t.status, func.count()).group_by(_t.task_type, _t.status)
+_NEXT_RUN_AT: Final = select(func.min(_t.run_at_ms)).where(_SCHEDULED, _t.completed_at.is_(None))
+_DUE: Final = (
+    select(_t.task_id)
+    .where(_SCHEDULED, _t.completed_at.is_(None), _t.run_at_ms <= bindparam("now"))
+    .order_by(_t.run_at_ms)
+    .limit(AT_ONCE)
+    .with_for_update(skip_locked=True)
+)
+_PROMOTE: Final = update(task_queue).where(_t.task_id.in_(_IDS), _SCHEDULED).values(status="pending")
+_ENDED: Final = (
+    select(_t.task_id)
+    .where(_t.status == bindparam("state"), _t.completed_at < bindparam("before"))
+    .order_by(_t.completed_at)
+    .limit(AT_ONCE)
+)
+_DELETE: Final = delete(task_queue).where(
+    _t.task_id.in_(_IDS), _t.status == bindparam("state"), _t.completed_at < bindparam("before")
+)

@@ -1,0 +1,189 @@
+"""How one transaction runs: SQLite's in a single hop to a thread, a server's on its async engine.
+
+Both run the same plain functions of a synchronous SQLAlchemy connection (`Unit`). Neither tries twice nor renames
+errors; `musicq_async.sql.database` does. Neither expects to be cancelled: `Database` calls them under a shield.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol, TypeVar
+
+import anyio
+import anyio.to_thread
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from musicq_async.errors import BackendError
+from musicq_async.sql.address import Address
+from musicq_async.sql.faults import CommitUnknown
+
+Result = TypeVar("Result")
+Unit = Callable[[Connection], Result]
+"""All that one transaction does. It may be run again from the start, so it has no effect outside the database."""
+
+READERS: Final = 4
+WRITERS: Final = 8
+BUSY_MS: Final = 5_000
+CONNECT_SECONDS: Final = 10
+_EXTRAS: Final = {"aiomysql": "mysql", "pymysql": "mysql", "asyncpg": "postgres"}
+
+
+class Transactions(Protocol):
+    """Where units run."""
+
+    async def read(self, unit: Unit[Result]) -> Result:
+        """Run a unit that only reads."""
+
+    async def write(self, unit: Unit[Result]) -> Result:
+        """Run a unit and commit, or roll back when it raises. Raises `CommitUnknown` where the answer was lost."""
+
+    async def close(self) -> None:
+        """Close every connection."""
+
+
+class SqliteTransactions:
+    """SQLite: one writer, four readers, each unit whole in a thread of its own.
+
+    A transaction that hopped between thread and event loop would hold the write lock while a handler blocks the loop.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._writes_limiter = anyio.CapacityLimiter(1)
+        self._writes = _sqlite_engine(address, begin="BEGIN IMMEDIATE", connections=1)
+        if address.path is None:  # a database in memory lives in its one connection
+            self._reads, self._reads_limiter = self._writes, self._writes_limiter
+        else:
+            self._reads = _sqlite_engine(address, begin="BEGIN", connections=READERS)
+            self._reads_limiter = anyio.CapacityLimiter(READERS)
+
+    async def read(self, unit: Unit[Result]) -> Result:
+        """Run a unit on a read connection, in a thread."""
+        return await anyio.to_thread.run_sync(_read_with, self._reads, unit, limiter=self._reads_limiter)
+
+    async def write(self, unit: Unit[Result]) -> Result:
+        """Run a unit under the write lock, in a thread."""
+        return await anyio.to_thread.run_sync(_write_with, self._writes, unit, limiter=self._writes_limiter)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await anyio.to_thread.run_sync(self._dispose, limiter=self._writes_limiter)
+
+    def _dispose(self) -> None:
+        self._reads.dispose()
+        self._writes.dispose()
+
+
+class ServerTransactions:
+    """MySQL, MariaDB and PostgreSQL: READ COMMITTED: locks then cover only the rows that are written."""
+
+    def __init__(self, address: Address) -> None:
+        self._writes = _server_engine(address, isolation="READ COMMITTED", connections=WRITERS)
+        self._reads = _server_engine(address, isolation="AUTOCOMMIT", connections=READERS)
+
+    async def read(self, unit: Unit[Result]) -> Result:
+        """Run a unit whose statements each see what is committed when they start."""
+        async with self._reads.connect() as connection:
+            return await connection.run_sync(unit)
+
+    async def write(self, unit: Unit[Result]) -> Result:
+        """Run a unit in one transaction."""
+        async with self._writes.connect() as connection:
+            return await connection.run_sync(_transact, unit)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._reads.dispose()
+        await self._writes.dispose()
+
+
+def open_transactions(address: Address) -> Transactions:
+    """Prepare the engines; nothing is connected yet. Raises `BackendError` where the driver is not installed."""
+    try:
+        return SqliteTransactions(address) if address.kind == "sqlite" else ServerTransactions(address)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(error.name or "")
+        if extra is None:
+            raise
+        raise BackendError(
+            f"{address} needs the driver {error.name!r}; install it with: pip install 'musicq_async[{extra}]'"
+        ) from error
+
+
+def _read_with(engine: Engine, unit: Unit[Result]) -> Result:
+    with engine.connect() as connection:
+        return unit(connection)
+
+
+def _write_with(engine: Engine, unit: Unit[Result]) -> Result:
+    with engine.connect() as connection:
+        return _transact(connection, unit)
+
+
+def _transact(connection: Connection, unit: Unit[Result]) -> Result:
+    transaction = connection.begin()
+    try:
+        result = unit(connection)
+    except BaseException:
+        transaction.rollback()  # also after 1205, where MySQL alone would keep the half that was done
+        raise
+    try:
+        transaction.commit()
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise CommitUnknown from error
+        raise
+    return result
+
+
+def _sqlite_engine(address: Address, *, begin: str, connections: int) -> Engine:
+    pool: dict[str, Any] = (
+        {"poolclass": StaticPool}
+        if address.path is None
+        else {"poolclass": QueuePool, "pool_size": connections, "max_overflow": 0}
+    )
+    engine = create_engine(
+        address.url,
+        connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000, "cached_statements": 256},
+        hide_parameters=True,
+        **pool,
+    )
+
+    def prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN comes too late and lets two claims read one task
+        for pragma in (
+            f"busy_timeout = {BUSY_MS}",
+            "journal_mode = WAL",
+            f"synchronous = {address.synchronous}",
+            "foreign_keys = ON",
+            "cache_size = -16000",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", start)
+    return engine
+
+
+def _server_engine(address: Address, *, isolation: str, connections: int) -> AsyncEngine:
+    arguments: dict[str, Any] = (
+        {"connect_timeout": CONNECT_SECONDS, "init_command": "SET SESSION sql_mode = 'STRICT_ALL_TABLES'"}
+        if address.kind == "mysql"
+        else {"timeout": CONNECT_SECONDS, "command_timeout": 60, "server_settings": {"application_name": "musicq"}}
+    )
+    return create_async_engine(
+        address.url,
+        isolation_level=isolation,
+        connect_args=arguments,
+        hide_parameters=True,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=30,
+        pool_recycle=3600,
+        pool_reset_on_return=None,  # every unit ends its own transaction; a second ROLLBACK would cost a round trip
+    )
