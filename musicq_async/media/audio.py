@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from musicq_async.errors import ConvertFailed, EncryptedStream, MusicqError
-from musicq_async.media.files import disk_errors
+from musicq_async.media.files import disk_errors, raise_if_full
 from musicq_async.media.work import Stopped, in_thread, need_av
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
-_CONTAINERS: Final = (
+CONTAINERS: Final = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,matroska,webm,mov,mp4,mp3,mpc,mpc8,mpegts,ogg,"
     "tak,truehd,tta,w64,wav,wv"
 )  # none of these reads another file or address, unlike playlists
@@ -120,7 +120,7 @@ def open_sound(file: BinaryIO) -> Iterator[InputContainer]:
     import av  # noqa: PLC0415 - an extra
 
     file.seek(0)
-    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     with (
         sound_errors("the sound cannot be read"),
         av.open(
@@ -142,11 +142,12 @@ def sound_errors(what: str) -> Iterator[None]:
     import av  # noqa: PLC0415 - an extra
 
     try:
-        with disk_errors("the sound"):
-            yield
+        yield
     except (MusicqError, Stopped):
         raise
     except (av.error.FFmpegError, ValueError, EOFError, OSError, IndexError, OverflowError) as error:
+        if isinstance(error, OSError):
+            raise_if_full(error, "the sound")
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ConvertFailed(f"{what}: {reason[:200]}") from error
 

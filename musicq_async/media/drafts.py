@@ -25,11 +25,13 @@ class Draft:
     """
 
     file: BinaryIO
+    part: str
+    """Name of the file while it is made."""
 
     def __init__(self, folder: Folder, name: str) -> None:
         self._folder = folder
         self._name = checked_name(name)
-        self._part = ""
+        self.part = ""
 
     def __enter__(self) -> Self:
         with disk_errors(self._name):
@@ -39,18 +41,18 @@ class Draft:
                 if descriptor is not None:
                     os.ftruncate(descriptor, 0)
                     self._folder.remove(part_name(self._name, slot, "pmeta"))
-                    self._part, self.file = part, os.fdopen(descriptor, "w+b")
+                    self.part, self.file = part, os.fdopen(descriptor, "w+b")
                     return self
         raise TransferBroken(f"{self._name} is being written {SLOTS} times already")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._part:
+        if not self.part:
             return
         if sys.platform == "win32":  # an open file cannot be deleted there
             self.file.close()
-        self._folder.remove(self._part)
+        self._folder.remove(self.part)
         self.file.close()
 
     def place(
@@ -68,14 +70,14 @@ class Draft:
             if sys.platform == "win32":
                 self.file.close()
             final = self._rename(wanted, existing, stale)
-            self._part = ""
+            self.part = ""
             self.file.close()
             self._folder.sync()
         return self._folder.path / final
 
     def _rename(self, wanted: str, existing: Existing, stale: Callable[[str], bool] | None) -> str:
         if existing == "replace":
-            self._folder.replace(self._part, wanted)
+            self._folder.replace(self.part, wanted)
             return wanted
         taken = {folded(name): name for name in self._folder.names()}
         number = 1
@@ -83,9 +85,9 @@ class Draft:
             name = numbered(wanted, number)
             there = taken.get(folded(name))
             if there is None:
-                if self._folder.link(self._part, name):
+                if self._folder.link(self.part, name):
                     return name
             elif stale is not None and stale(there):
-                self._folder.replace(self._part, there)
+                self._folder.replace(self.part, there)
                 return there
             number += 1

@@ -84,7 +84,7 @@ def _encoder(output: Any, made: Format, sound: Sound, bit_rate: int | None) -> A
 
 
 def _encoder_and_format(made: Format, *, deep: bool) -> tuple[str, str | None]:
-    """Encoder and sample format that keep as many bits as the source has."""
+    """Choose the encoder and sample format that keep as many bits as the source has."""
     match made.encoder:
         case "pcm_s16le" | "pcm_s16be":
             return (made.encoder.replace("16", "24"), "s32") if deep else (made.encoder, "s16")

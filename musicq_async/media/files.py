@@ -67,14 +67,19 @@ class Folder(Protocol):
         """Let go of the folder; twice does no harm."""
 
 
+def raise_if_full(error: OSError, what: str) -> None:
+    """Raise `OutOfSpace` if that is what the system's error means."""
+    if error.errno in _FULL:
+        raise OutOfSpace(f"no room left on the disk for {what}; free some and try again") from error
+
+
 @contextlib.contextmanager
 def disk_errors(what: str) -> Iterator[None]:
     """Give a full disk, an over-long name and a refused path their own errors."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise OutOfSpace(f"no room left on the disk for {what}; free some and try again") from error
+        raise_if_full(error, what)
         if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
             raise UnsafePath(f"the system refuses the name of {what}: {error.strerror}") from error
         if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.ELOOP):

@@ -15,10 +15,6 @@ if TYPE_CHECKING:
 _APART: Final = "; "
 _OURS: Final = {"TITLE": "title", "DATE": "DATE_RELEASED", "TRACKNUMBER": "PART_NUMBER", "TRACKTOTAL": "TOTAL_PARTS"}
 _THEIRS: Final = {theirs.upper(): ours for ours, theirs in _OURS.items()}
-_TECHNICAL: Final = {
-    "ENCODER", "DURATION", "CREATION_TIME", "MAJOR_BRAND", "MINOR_VERSION", "COMPATIBLE_BRANDS", "HANDLER_NAME",
-    "VENDOR_ID", "LANGUAGE",
-}  # fmt: skip
 _SEVERAL: Final = {"ARTIST", "ALBUMARTIST", "COMPOSER", "GENRE"}
 
 
@@ -37,8 +33,7 @@ def read_by_av(file: BinaryIO) -> Tagged:
         beside = container.streams.audio[0].metadata if container.streams.audio else {}
         for name, text in (beside | container.metadata).items():
             ours = _THEIRS.get(name.upper(), name.upper())
-            if ours not in _TECHNICAL:
-                found[ours] = text.split(_APART) if ours in _SEVERAL else [text]
+            found[ours] = text.split(_APART) if ours in _SEVERAL else [text]
         return Tagged(tags=from_fields(found), cover=_picture(container))
 
 

@@ -128,7 +128,9 @@ def sample_rate_for(made: Format, rate: int) -> int:
 
 def fits(made: Format, sound: Sound, bitrate: int | None) -> bool:
     """Whether a sound is in this format already, so that its bits can be kept."""
-    same = sound.codec == made.codec or (made.codec == "pcm" and sound.codec == made.encoder)
+    same = sound.codec == made.codec
+    if made.codec == "pcm":
+        same = sound.codec.startswith("pcm_") and sound.codec.endswith((made.encoder[-2:], "u8"))
     if not same or (made.rates and sound.sample_rate not in made.rates and made.codec != "opus"):
         return False
     if bitrate is None or made.lossless or not sound.bit_rate:

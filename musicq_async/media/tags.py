@@ -13,7 +13,7 @@ from musicq_async.errors import ConvertFailed, MusicqError, TagsRejected
 from musicq_async.media.audio import opened
 from musicq_async.media.covers import Cover
 from musicq_async.media.drafts import Draft
-from musicq_async.media.files import disk_errors, open_folder
+from musicq_async.media.files import disk_errors, open_folder, raise_if_full
 from musicq_async.media.matroska import read_by_av
 from musicq_async.media.remux import remux_file
 from musicq_async.media.tag_values import Id3Version, ReplayGain, Tagged, Tags
@@ -182,9 +182,10 @@ def _clean(tags: Tags) -> Tags:
 
 def _guarded(work: Callable[[], R], what: str) -> R:
     try:
-        with disk_errors("the tags"):
-            return work()
+        return work()
     except MusicqError:
         raise
     except Exception as error:  # mutagen raises whatever a broken file makes it trip over
+        if isinstance(error, OSError):
+            raise_if_full(error, "the tags")
         raise TagsRejected(f"{what}: {type(error).__name__}; the file may be broken") from error

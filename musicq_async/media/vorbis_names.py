@@ -34,6 +34,11 @@ _ALSO: Final = {
     "DISC": "DISCNUMBER",
     "TOTALDISCS": "DISCTOTAL",
 }  # what other programs call them
+_TECHNICAL: Final = {
+    "ENCODER", "ENCODER_OPTIONS", "DURATION", "CREATION_TIME", "MAJOR_BRAND", "MINOR_VERSION", "COMPATIBLE_BRANDS",
+    "HANDLER_NAME", "VENDOR_ID", "LANGUAGE",
+}  # fmt: skip
+"""What muxers say of themselves: no tags of the song."""
 _GAIN: Final = "REPLAYGAIN_TRACK_GAIN"
 _PEAK: Final = "REPLAYGAIN_TRACK_PEAK"
 
@@ -71,14 +76,12 @@ def from_fields(fields: Mapping[str, Sequence[str]]) -> Tags:
     for name, attribute in _LISTS.items():
         said[attribute] = tuple(value for value in ours.pop(name, []) if value)
     for name, attribute in _NUMBERS.items():
-        said[attribute] = number(first := next(iter(ours.pop(name, [])), ""))
-        whole, slash, parts = first.partition("/")
-        if slash and whole:
-            said[f"{attribute}s"] = number(parts)
-    for total in ("TRACKTOTAL", "DISCTOTAL"):
-        ours.pop(total, None)
+        text = next(iter(ours.pop(name, [])), "")
+        said[attribute] = number(text) if text else said.get(attribute)
+        if "/" in text:  # "3/12", before the total of its own
+            said[f"{attribute}s"] = number(text.partition("/")[2])
     said["replay_gain"] = read_gain(ours.pop(_GAIN, []), ours.pop(_PEAK, []))
-    others = {name: tuple(values) for name, values in ours.items() if any(values)}
+    others = {name: tuple(values) for name, values in ours.items() if any(values) and name not in _TECHNICAL}
     return Tags(**said, others=others)  # type: ignore[arg-type] # each field has its own type above
 
 

@@ -107,6 +107,14 @@ async def tell(progress: Progress | None, done: int, total: int | None) -> None:
             await told
 
 
+def first_error(group: ExceptionGroup[Exception]) -> Exception:
+    """Return the error that ended a task group, out of the groups it is wrapped in."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def need_av() -> None:
     """Raise `ConvertFailed` with the cure when PyAV is not installed."""
     try:
