@@ -25,7 +25,7 @@ from musicq_async.errors import LeaseLost
 from musicq_async.model.event import Progressed, Started, Warned
 from musicq_async.model.lifecycle import Change, settle
 from musicq_async.model.outcome import Cancellation, Interruption, Outcome, Success
-from musicq_async.model.task import Lease, Task
+from musicq_async.model.task import Lease, Task, TaskState
 from musicq_async.ports import Clock, EventSink, TaskQueue
 
 if TYPE_CHECKING:
@@ -287,13 +287,20 @@ class Workers:
             self._barred.set()
         lease = None
         try:
-            types = None if self._fails_unknown and not barred else self._handled_types() - barred
-            lease = await self._claimed(types)
+            lease = await self._claimed(await self._types_but(barred))
         finally:
             self._limits.claimed(reserved, None if lease is None else lease.task.task_type)
         if lease is not None and reserved:
             self._line.notify(more=True)  # others may have been barred by this very reservation
         return lease
+
+    async def _types_but(self, barred: frozenset[str]) -> frozenset[str] | None:
+        if not self._fails_unknown:
+            return self._handled_types() - barred
+        if not barred:
+            return None
+        waiting = {name for name, state in await self._queue.counts() if state is TaskState.PENDING}
+        return frozenset(waiting - barred)
 
     async def _claimed(self, types: frozenset[str] | None) -> Lease | None:
         if self.is_stopping or (types is not None and not types):
