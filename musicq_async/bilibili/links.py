@@ -142,6 +142,7 @@ _SITE: Final = "bilibili.com"
 _MAX_TEXT: Final = 4096
 _MAX_NUMBER: Final = 1 << 63
 _ADDRESS: Final = re.compile(r"https?://[^\s<>\"'，。！？；、（）【】《》「」“”]+", re.IGNORECASE)
+_ANY_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 _BARE_ADDRESS: Final = re.compile(
     r"(?<![\w@/.:-])(?:[a-z0-9-]+\.)*(?:bilibili\.com|b23\.tv|bili2233\.cn)/[^\s<>\"'，。！？；、（）【】《》「」“”]+",
     re.IGNORECASE | re.ASCII,
@@ -172,7 +173,7 @@ def parse_link(text: str) -> Link:
             return _from_address(address)
         except InvalidParams as error:
             refusal = error
-    if found := _VIDEO_IN_TEXT.search(_ADDRESS.sub(" ", _BARE_ADDRESS.sub(" ", text))):
+    if found := _VIDEO_IN_TEXT.search(_BARE_ADDRESS.sub(" ", _ANY_ADDRESS.sub(" ", text))):
         return _from_id(found[0], {})
     raise refusal
 
