@@ -136,18 +136,52 @@ def _refuse(url: str, flags: int, options: dict[str, str]) -> Any:
     raise PermissionError("a sound file may not open other files")
 
 
+class Sink:
+    """The file that FFmpeg writes to. It remembers the first error, which FFmpeg itself forgets."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+        self.name = ""
+        self.read, self.tell, self.readable, self.writable = file.read, file.tell, file.readable, file.writable
+        self.seekable = file.seekable
+
+    def write(self, data: bytes) -> int:
+        """Write; after the first error, only pretend to."""
+        if self.error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.error = error
+                raise
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move; writing out what is buffered may fail here as well."""
+        if self.error is not None:
+            return 0
+        try:
+            return self._file.seek(offset, whence)
+        except OSError as error:
+            self.error = error
+            raise
+
+
 @contextlib.contextmanager
-def sound_errors(what: str) -> Iterator[None]:
+def sound_errors(what: str, sink: Sink | None = None) -> Iterator[None]:
     """Rename what FFmpeg raises; a full disk keeps its own error."""
     import av  # noqa: PLC0415 - an extra
 
     try:
         yield
+        if sink is not None and sink.error is not None:
+            raise sink.error
     except (MusicqError, Stopped):
         raise
     except (av.error.FFmpegError, ValueError, EOFError, OSError, IndexError, OverflowError) as error:
-        if isinstance(error, OSError):
-            raise_if_full(error, "the sound")
+        origin = sink.error if sink is not None and sink.error is not None else error
+        if isinstance(origin, OSError):
+            raise_if_full(origin, "the sound")
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ConvertFailed(f"{what}: {reason[:200]}") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import anyio.abc
@@ -16,6 +16,7 @@ from musicq_async.errors import SettingsError
 from musicq_async.media.addresses import Gate, resolve
 
 _HEAD_START = 0.25  # seconds before the next address of a host is tried beside the one that does not answer
+_PROXY_WANTED: Final = "http.proxy: give an http:// or socks5:// address; socks5 needs `pip install 'httpx[socks]'`"
 _tls: ssl.SSLContext | None = None
 
 
@@ -35,11 +36,12 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
 
     def __init__(self, gate: Gate, *, tls: ssl.SSLContext, proxy: str | None = None) -> None:
         try:
+            hostless = proxy is not None and not httpx.URL(proxy).host
             super().__init__(verify=tls, trust_env=False, proxy=proxy, limits=httpx.Limits(max_connections=None))
-        except (ImportError, ValueError, httpx.InvalidURL) as error:
-            raise SettingsError(
-                "http.proxy: give an http:// or socks5:// address (socks5 needs `pip install 'httpx[socks]'`)"
-            ) from error
+        except (ImportError, ValueError, httpx.InvalidURL):
+            raise SettingsError(_PROXY_WANTED) from None  # the original may show a password
+        if hostless:
+            raise SettingsError(_PROXY_WANTED)
         # httpx has no public way to say who opens the sockets; the range of httpx versions is pinned for this.
         self._pool._network_backend = GuardedBackend(None if proxy else gate)  # noqa: SLF001
 

@@ -18,7 +18,7 @@ from musicq_async.media.audio import Sound, opened, probe_file
 from musicq_async.media.drafts import Draft
 from musicq_async.media.encode import encode_file
 from musicq_async.media.ffmpeg import encode_by_ffmpeg, ffmpeg_for
-from musicq_async.media.files import Folder, SafeFolder, checked_name, numbered, open_folder
+from musicq_async.media.files import Folder, SafeFolder, checked_name, disk_errors, numbered, open_folder
 from musicq_async.media.recipes import FORMATS, Format, fits, format_named, read_bitrate, usual_bitrate
 from musicq_async.media.remux import remux_file
 from musicq_async.media.tags import Id3Version, Tagged, Tags, kind_of, read_tags_from, write_tags_to
@@ -235,7 +235,8 @@ class _Job:
         made = self._wish.made
         if fitting and _has_type(file, made):
             file.seek(0)
-            shutil.copyfileobj(file, draft.file, 1 << 20)
+            with disk_errors(self._target.name):
+                shutil.copyfileobj(file, draft.file, 1 << 20)
             return "copied", sound.bit_rate
         action: Action = "encoded"
         bit_rate = None if made.lossless else self._wish.bit_rate or usual_bitrate(made, sound)

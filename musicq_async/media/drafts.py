@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -50,10 +51,12 @@ class Draft:
     ) -> None:
         if not self.part:
             return
-        if sys.platform == "win32":  # an open file cannot be deleted there
+        if sys.platform != "win32":  # an open file cannot be deleted there
+            self._folder.remove(self.part)
+        with contextlib.suppress(OSError):  # what a full disk would not take does not matter any more
             self.file.close()
-        self._folder.remove(self.part)
-        self.file.close()
+        if sys.platform == "win32":
+            self._folder.remove(self.part)
 
     def place(
         self, *, existing: Existing = "replace", stale: Callable[[str], bool] | None = None, name: str | None = None

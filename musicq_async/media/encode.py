@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from musicq_async.errors import ConvertFailed
-from musicq_async.media.audio import Sound, open_sound, sound_errors, sound_stream
+from musicq_async.media.audio import Sink, Sound, open_sound, sound_errors, sound_stream
 from musicq_async.media.mp4 import move_index_to_front
 from musicq_async.media.recipes import Format, sample_rate_for, usual_bitrate
 from musicq_async.media.remux import Cut
@@ -51,9 +51,10 @@ def encode_file(
 
     wanted = None if made.lossless else bit_rate or usual_bitrate(made, sound)
     total = None if sound.duration is None else int(sound.duration * 1000)
-    with open_sound(source) as container, sound_errors("the sound cannot be converted"):
+    sink = Sink(target)
+    with open_sound(source) as container, sound_errors("the sound cannot be converted", sink):
         stream = sound_stream(container, source)
-        with av.open(target, "w", format=made.muxer, buffer_size=_BUFFER) as output:
+        with av.open(sink, "w", format=made.muxer, buffer_size=_BUFFER) as output:
             encoder = _encoder(output, made, sound, wanted)
             samples = 0
             for frame in _frames(container, stream, cut):
@@ -115,9 +116,24 @@ def _frames(container: InputContainer, stream: AudioStream, cut: Cut | None) -> 
         for frame in frames:
             broken = 0
             if cut is not None and frame.time is not None:
-                if frame.time + frame.samples / rate <= cut.start:
-                    continue
-                if cut.end is not None and frame.time >= cut.end:
+                first = max(0, round((cut.start - frame.time) * rate))
+                last = frame.samples if cut.end is None else min(frame.samples, round((cut.end - frame.time) * rate))
+                if last <= 0:
                     return
+                if first >= last:
+                    continue
+                frame = frame if last - first == frame.samples else _stretch(frame, first, last)  # noqa: PLW2901
             frame.pts = None  # counted anew from the samples, so that gaps and cuts leave no hole
             yield frame
+
+
+def _stretch(frame: Any, first: int, last: int) -> Any:
+    """Copy some samples of a frame into one of their own."""
+    import av  # noqa: PLC0415 - an extra
+
+    part: Any = av.AudioFrame(format=frame.format.name, layout=frame.layout.name, samples=last - first)
+    width = frame.format.bytes * (1 if frame.format.is_planar else frame.layout.nb_channels)
+    for whole, plane in zip(frame.planes, part.planes, strict=True):
+        plane.update(bytes(whole)[first * width : last * width].ljust(plane.buffer_size, b"\0"))
+    part.sample_rate, part.time_base = frame.sample_rate, frame.time_base
+    return part

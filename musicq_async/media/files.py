@@ -227,7 +227,8 @@ class _PathFolder:
         if _is_link(path):
             raise UnsafePath(f"{path} is a link; links are not followed")
         if create:
-            path.mkdir(exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
         if not path.is_dir():
             raise UnsafePath(f"{path} is not a folder")
         return _PathFolder(path, self._root)

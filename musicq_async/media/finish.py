@@ -62,7 +62,7 @@ async def finish(
 
     def work() -> Finished:
         parts = folder.parts(name)
-        with ExitStack() as files, folder.folder(*parts[:-1]) as place:
+        with folder.folder(*parts[:-1]) as place, ExitStack() as files:
             open_files = [files.enter_context(opened(path)) for path in sources]
             draft = files.enter_context(Draft(place, parts[-1]))
             extension = _fill(open_files, draft, tags=tags, cover=cover, cut=cut, stopper=stopper)

@@ -70,7 +70,7 @@ FORMATS: Final[dict[str, Format]] = {
 }  # fmt: skip
 
 _BY_EXTENSION: Final = {made.extension: made for made in reversed(FORMATS.values())} | {"aif": FORMATS["aiff"]}
-_BITRATE: Final = re.compile(r"(\d{1,9})(?:\.0+)?\s*(k|kb|kbps|kbit/s|kbit|bps|bit/s)?", re.IGNORECASE)
+_BITRATE: Final = re.compile(r"(\d{1,9})(?:\.0+)?\s*(k|kb|kbps|kbit/s|kbit|bps|bit/s)?", re.IGNORECASE | re.ASCII)
 
 
 def format_named(name: object, *, field: str = "output_format") -> Format:

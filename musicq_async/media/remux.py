@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from musicq_async.errors import ConvertFailed
 from musicq_async.media import flac
-from musicq_async.media.audio import codec_name, open_sound, sound_errors, sound_stream
+from musicq_async.media.audio import Sink, codec_name, open_sound, sound_errors, sound_stream
 from musicq_async.media.covers import Cover
 from musicq_async.media.matroska import write_matroska
 from musicq_async.media.mp4 import move_index_to_front
@@ -72,8 +72,9 @@ def remux_file(
     them only now; the other types are tagged afterwards. Returns the file type. Raises `ConvertFailed` when a source
     is no sound or the segments differ, `EncryptedStream`, `OutOfSpace`, and what ``stop`` raises.
     """
-    job = _Copy(target, stop=stop, cut=cut, tags=tags or Tags(), cover=cover)
-    with sound_errors("the sound cannot be copied"):
+    sink = Sink(target)
+    job = _Copy(target, sink, stop=stop, cut=cut, tags=tags or Tags(), cover=cover)
+    with sound_errors("the sound cannot be copied", sink):
         try:
             for source in sources:
                 with open_sound(source) as container:
@@ -86,8 +87,11 @@ def remux_file(
 class _Copy:
     """One file being filled from one source after the other, without a gap in its times."""
 
-    def __init__(self, target: BinaryIO, *, stop: Stop, cut: Cut | None, tags: Tags, cover: Cover | None) -> None:
+    def __init__(
+        self, target: BinaryIO, sink: Sink, *, stop: Stop, cut: Cut | None, tags: Tags, cover: Cover | None
+    ) -> None:
         self._target = target
+        self._sink = sink
         self._stop = stop
         self._cut = cut
         self._tags = tags
@@ -117,7 +121,7 @@ class _Copy:
         self._kind = (codec_name(stream), stream.codec_context.sample_rate)
         self._home = home_of(self._kind[0])
         self._count = flac.FrameCount() if self._home.muxer == "flac" else None
-        self._output = av.open(self._target, "w", format=self._home.muxer, buffer_size=_BUFFER)
+        self._output = av.open(self._sink, "w", format=self._home.muxer, buffer_size=_BUFFER)
         self._stream = self._output.add_stream_from_template(stream)
         if self._home.muxer == "matroska":
             write_matroska(self._output, self._tags, self._cover)

@@ -186,6 +186,7 @@ def _guarded(work: Callable[[], R], what: str) -> R:
     except MusicqError:
         raise
     except Exception as error:  # mutagen raises whatever a broken file makes it trip over
-        if isinstance(error, OSError):
-            raise_if_full(error, "the tags")
+        origin = error if isinstance(error, OSError) else error.__context__
+        if isinstance(origin, OSError):
+            raise_if_full(origin, "the tags")
         raise TagsRejected(f"{what}: {type(error).__name__}; the file may be broken") from error

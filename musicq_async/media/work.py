@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 import anyio
 import anyio.from_thread
+import anyio.lowlevel
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
@@ -72,9 +73,12 @@ async def in_thread(work: Callable[[], T], *, stopper: Stopper | None = None) ->
         _threads.set(limiter)
     try:
         return await anyio.to_thread.run_sync(work, limiter=limiter)
-    except BaseException:
+    except anyio.get_cancelled_exc_class():
         if stopper is not None:
             stopper.set()  # asyncio's own cancellation does not wait for the thread
+        raise
+    except Stopped:
+        await anyio.lowlevel.checkpoint_if_cancelled()  # then it was a neighbour's cancellation, and is ours too
         raise
 
 
