@@ -105,7 +105,7 @@ class StandInBilibili:
             group = await opening.enter_async_context(anyio.create_task_group())
             opening.callback(group.cancel_scope.cancel)
             for name, listener in zip(HOSTS, listeners, strict=True):
-                host = Host(name, answer=self._answer, faults=self._faults, record=self.requests)
+                host = Host(name, answer=self._answer, faults=self._faults, record=self.requests, now=self._now)
                 group.start_soon(listener.serve, host.serve)
                 port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - not a database
                 self.site.addresses[name] = f"http://127.0.0.1:{port}"
@@ -159,6 +159,9 @@ class StandInBilibili:
         """Return the very bytes that a stream serves."""
         video, part = self.catalogue.parts[cid]
         return await anyio.to_thread.run_sync(sound.stream, kind, part.notes, video.preview or part.seconds)
+
+    def _now(self) -> float:
+        return self.site.now()  # asked each time: a test may put another clock in its place
 
     async def _answer(self, request: Request) -> Reply:
         match request.host:

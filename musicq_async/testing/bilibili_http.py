@@ -134,11 +134,14 @@ Answerer = Callable[[Request], Awaitable[Reply]]
 class Host:
     """One host of the site: a name, and a port that it listens on."""
 
-    def __init__(self, name: str, *, answer: Answerer, faults: FaultPlan, record: list[Request]) -> None:
+    def __init__(
+        self, name: str, *, answer: Answerer, faults: FaultPlan, record: list[Request], now: Callable[[], float]
+    ) -> None:
         self.name = name
         self._answer = answer
         self._faults = faults
         self._record = record
+        self._now = now
 
     async def serve(self, stream: SocketStream) -> None:
         """Answer the requests of one connection until it ends."""
@@ -150,7 +153,7 @@ class Host:
                     fault = self._faults.take(request) or Fault()
                     if not await self._respond(stream, request, fault):
                         return
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.IncompleteRead):
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.IncompleteRead, anyio.EndOfStream):
             return  # the client went away
 
     async def _next(self, buffered: BufferedByteReceiveStream) -> Request | None:
@@ -180,7 +183,7 @@ class Host:
         if fault.delay:
             await anyio.sleep(fault.delay)
         reply = spoilt(fault) or ranged(await self._answer(request), request, fault)
-        await stream.send(_head(reply, request, fault))
+        await stream.send(_head(reply, request, fault, date=formatdate(self._now(), usegmt=True)))
         if request.method == "HEAD":
             return True
         whole = await _send_body(stream, reply.body, fault)
@@ -226,8 +229,8 @@ def _span(first: str, last: str, total: int) -> tuple[int, int]:
     return int(first), min(int(last), total - 1) if last else total - 1
 
 
-def _head(reply: Reply, request: Request, fault: Fault) -> bytes:
-    lines = [f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, 'Status')}", f"Date: {formatdate(usegmt=True)}"]
+def _head(reply: Reply, request: Request, fault: Fault, *, date: str) -> bytes:
+    lines = [f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, 'Status')}", f"Date: {date}"]
     lines += [f"{name}: {value}" for name, value in reply.headers]
     if not fault.no_length:
         lines.append(f"Content-Length: {len(reply.body) + fault.length_delta}")

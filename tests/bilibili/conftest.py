@@ -80,10 +80,10 @@ Connect = Callable[..., AbstractAsyncContextManager[BilibiliClient]]
 
 @pytest.fixture
 def connect(server: StandInBilibili, clock: JumpingClock, store: DictStore) -> Connect:
-    """Open a client: ``connect(cookie="", **settings)``."""
+    """Open a client: ``connect(cookie, **settings)``."""
 
     @asynccontextmanager
-    async def opened(cookie: str = "", **changes: Any) -> AsyncIterator[BilibiliClient]:
+    async def opened(cookie: str = "", /, **changes: Any) -> AsyncIterator[BilibiliClient]:
         settings = Settings(**server.settings(**changes))
 
         async def current() -> str:
