@@ -5,6 +5,7 @@ Values are registered, not names: a cookie is found in a traceback, an address o
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,10 @@ from musicq_async.settings import Settings
 
 MASK: Final = "[secret]"
 SHORTEST: Final = 4
-"""Characters below which a value is not masked: it would garble text, and is too short to be worth stealing."""
+"""Characters below which a value is not masked: it would garble every text, and protects nothing."""
+LONG: Final = 12
+"""Characters from which a value is masked wherever it stands; a shorter one only as a whole word, so that the password
+``musicq`` leaves ``musicq_async`` alone."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _MEANINGLESS: Final = frozenset({"true", "false", "none", "null", "http", "https", "path", "domain"})
@@ -39,7 +43,7 @@ class SecretRegistry:
                 return
             self._values |= forms
             longest_first = sorted(self._values, key=len, reverse=True)
-            self._pattern = re.compile("|".join(re.escape(form) for form in longest_first))
+            self._pattern = re.compile("|".join(map(_pattern, longest_first)))
 
     def redact(self, text: str) -> str:
         """Return the text with every registered secret replaced by ``[secret]``."""
@@ -90,8 +94,15 @@ def _forms(value: str) -> Iterable[str]:
     forms = {value, unquote(value)}
     forms |= {quoted for form in forms for quoted in (quote(form), quote(form, safe=""), quote_plus(form))}
     forms |= {re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), form) for form in forms}
-    escaped = {form.encode("unicode_escape").decode("ascii") for form in forms}
-    return forms | escaped | {form.replace('"', '\\"') for form in forms}
+    return forms | {written[1:-1] for form in forms for written in (repr(form), json.dumps(form), _plain_json(form))}
+
+
+def _plain_json(form: str) -> str:
+    return json.dumps(form, ensure_ascii=False)
+
+
+def _pattern(form: str) -> str:
+    return re.escape(form) if len(form) >= LONG else rf"(?<!\w){re.escape(form)}(?!\w)"
 
 
 def _worth_masking(form: str) -> bool:
