@@ -6,11 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from musicq_async.media.names.characters import HAN, LATIN
 from musicq_async.media.names.clues import Clues
 from musicq_async.media.names.credits import take_credits
 from musicq_async.media.names.dictionary import Names
 from musicq_async.media.names.lexicon import (
     COVER,
+    EDGE_NOISE,
     INSTRUMENTS,
     LIVE,
     PERSON_TO_PERSON,
@@ -19,7 +21,8 @@ from musicq_async.media.names.lexicon import (
     SHOW,
     SUNG_TO,
     THEME,
-    edge_noise,
+    Hit,
+    Words,
     only_noise,
 )
 from musicq_async.media.names.performers import known_in, named_in, surely_a_person, trimmed, without_roles
@@ -36,6 +39,8 @@ _TAG_ENDS: Final = re.compile(
     re.IGNORECASE,
 )
 _LANGUAGE: Final = re.compile("(?:国语|國語|粤语|粵語|日语|英文|英语|中文|韩语|韩文|日文|闽南语|普通话|日本語|한국어)版?")
+_SAID: Final[tuple[tuple[Words, TagKind], ...]] = ((SUNG_TO, "acoustic"), (COVER, "cover"), (LIVE, "live"))
+_SHORT_NAME: Final = re.compile(f"[{HAN}]{{2,4}}|[{LATIN}][{LATIN}0-9.'-]*")
 _ONE_SONG_TAGS: Final[frozenset[TagKind]] = frozenset(
     ("instrumental", "speed", "remix", "acoustic", "remaster", "demo", "language", "version", "edit", "live")
 )
@@ -54,11 +59,11 @@ NOBODY: Final = People()
 
 def take_tags(text: str, place: int, clues: Clues) -> str:
     """Move what a text says of the recording into the clues; return the text without it."""
-    for pattern, kind in ((SUNG_TO, "acoustic"), (COVER, "cover"), (LIVE, "live")):
+    for pattern, kind in _SAID:
         match = pattern.search(text)
         if match:
-            clues.tag(place + match.start(), match.group(), kind)  # type: ignore[arg-type] - the pairs above
-            text = f"{text[: match.start()]} {text[match.end() :]}" if kind != "live" else _without_event(text, match)
+            clues.tag(place + match.start, match.text, kind)
+            text = f"{text[: match.start]} {text[match.end :]}" if kind != "live" else _without_event(text, match)
     for token in re.finditer(r"[^\s,，。！!？?|｜~～/／:：]+", text):
         kind_here = _token_kind(token.group())
         if kind_here:
@@ -67,9 +72,9 @@ def take_tags(text: str, place: int, clues: Clues) -> str:
     return text
 
 
-def _without_event(text: str, match: re.Match[str]) -> str:
+def _without_event(text: str, match: Hit) -> str:
     """Drop the live word; a date, a tour or what is said of the performance goes with it, up to the next space."""
-    before, after = text[: match.start()], text[match.end() :]
+    before, after = text[: match.start], text[match.end :]
     before = re.sub(rf"(?:{_YEAR.pattern})\S*\Z", " ", before)
     after = re.sub(r"\A[^\s\-–—/／|｜:：,，。！!？?(（]*", " ", after) if not re.match(r"\s*[-–—/／:：]", after) else after
     return f"{before} {after}"
@@ -94,26 +99,18 @@ def _token_kind(token: str) -> TagKind | None:
 def artists_before(text: str, place: int, clues: Clues, names: Names) -> People:
     """Find who sings in the words before the song. ``X翻唱Y的`` names both: X performs, Y is covered."""
     text = take_credits(text, place, clues, names)
-    match = _last(PERSON_TO_PERSON, text)
+    match = PERSON_TO_PERSON.last(text)
     if match is not None:
         return _person_to_person(text, match, place, clues, names)
     return _nearest(take_tags(text, place, clues), names)
 
 
-def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    found = None
-    for match in pattern.finditer(text):
-        found = match
-    return found
-
-
-def _person_to_person(text: str, match: re.Match[str], place: int, clues: Clues, names: Names) -> People:
+def _person_to_person(text: str, match: Hit, place: int, clues: Clues, names: Names) -> People:
     """Read ``X翻唱Y的``, ``翻唱Y``, ``X深情演唱``."""
-    performer, original = text[: match.start()], text[match.end() :]
+    performer, original = text[: match.start], text[match.end :]
     covered = _covered(original, names)
-    if COVER.search(match.group()):
-        clues.tag(place + match.start() + match.group().index("翻"), "翻唱", "cover")
-    elif "翻" in match.group() or "致敬" in match.group() or "改编" in match.group() or covered:
+    take_tags(match.text, place + match.start, clues)
+    if covered or re.search("[翻致改]", match.text):
         clues.cover = True
     elif trimmed(original):
         return _nearest(take_tags(text, place, clues), names)
@@ -128,6 +125,8 @@ def _covered(text: str, names: Names) -> tuple[str, ...]:
 
 def _nearest(text: str, names: Names) -> People:
     """Take the clause nearest to the song if it is a name; of the others, only who is known."""
+    if names.is_spelled(text.strip()):
+        return People(artists=(text.strip(),))
     clauses = [clause for clause in _CLAUSES.split(text) if trimmed(clause)]
     for distance, clause in enumerate(reversed(clauses)):
         bare = without_roles(_without_asides(clause))
@@ -151,14 +150,13 @@ def _without_asides(clause: str) -> str:
 def artists_after(text: str, place: int, clues: Clues, names: Names, *, follows_work: bool) -> People:
     """Find who sings in the words behind the song: a dash introduces anybody, without one only the known count."""
     text = take_credits(text, place, clues, names)
-    match = _last(PERSON_TO_PERSON, text)
-    if match is not None and (covered := known_in(text[match.end() :], names)):
+    match = PERSON_TO_PERSON.last(text)
+    if match is not None and (covered := known_in(text[match.end :], names)):
         clues.originals.extend(covered)
         clues.cover = True
-        if COVER.search(match.group()):
-            clues.tag(place + match.start() + match.group().index("翻"), "翻唱", "cover")
-        text = text[: match.start()]
-    text = edge_noise().sub("", take_tags(text, place, clues))
+        take_tags(match.text, place + match.start, clues)
+        text = text[: match.start]
+    text = EDGE_NOISE.without(take_tags(text, place, clues))
     introduced = _INTRODUCED.match(text)
     if introduced is not None:
         people = _introduced(introduced["who"], names)
@@ -168,7 +166,7 @@ def artists_after(text: str, place: int, clues: Clues, names: Names, *, follows_
     if artists := named_in(bare, names):
         if any(names.is_artist(artist) for artist in artists) or follows_work:
             return People(artists=artists)
-        if all(surely_a_person(artist) for artist in artists):
+        if all(surely_a_person(artist) or _SHORT_NAME.fullmatch(artist) for artist in artists):
             return People(artists=artists, found="inferred")
     return People(artists=known_in(text, names))
 

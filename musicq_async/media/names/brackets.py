@@ -18,6 +18,8 @@ from musicq_async.media.names.lexicon import (
     SHOW,
     SUNG_TO,
     THEME,
+    Hit,
+    Words,
     only_noise,
     without_noise,
 )
@@ -29,7 +31,7 @@ from musicq_async.media.names.values import TagKind
 _WORKS_QUOTED: Final = re.compile("[《「『]")
 _LONE_ZONE: Final = re.compile(r"(?:tv)?(?:アニメ|映画|ゲーム|动画|電影|电影|游戏|动漫|番剧|电视剧|影视|综艺|演奏|舞台)\Z", re.IGNORECASE)
 _PARTS: Final = re.compile(r"\s*[/／|｜丨·+＋&＆・]\s*")
-_PERFORMED: Final[tuple[tuple[re.Pattern[str], TagKind], ...]] = ((COVER, "cover"), (SUNG_TO, "acoustic"), (PLAYED, "instrumental"))
+_PERFORMED: Final[tuple[tuple[Words, TagKind], ...]] = ((COVER, "cover"), (SUNG_TO, "acoustic"), (PLAYED, "instrumental"))
 _SIDE_KINDS: Final[frozenset[TagKind]] = frozenset(
     ("language", "instrumental", "remix", "edit", "live", "acoustic", "version", "remaster", "demo", "speed", "feat", "part")
 )
@@ -73,7 +75,10 @@ def _read_round(piece: Piece, text: str, clues: Clues, names: Names) -> str:
     """A round bracket is a tag of the song, or stays with the name that it follows."""
     place = piece.start + 1
     core = without_noise(text)
-    if artists := (split_known(core, names)):
+    if worded_kind(text) == "feat":
+        clues.tag(place, text, "feat")
+        return ""
+    if artists := split_known(core, names):
         clues.bracketed.extend(artists)
         return ""
     if COVER.fullmatch(core) or PLAYED.fullmatch(core) or SUNG_TO.fullmatch(core):
@@ -82,19 +87,14 @@ def _read_round(piece: Piece, text: str, clues: Clues, names: Names) -> str:
     if COVER.search(core):
         _read_square(text, place, clues, names)
         return ""
-    kind = worded_kind(text)
+    kind = worded_kind(core)
     if kind in _SIDE_KINDS:
-        clues.tag(place, text if worded_kind(core) != kind or _says_more(core, text) else core, kind)
+        clues.tag(place, text if scripts(text) <= {"latin"} else core, kind)
         return ""
     if OWN_WORK.fullmatch(core):
         clues.own_work = True
         return ""
     return f"({text})"
-
-
-def _says_more(core: str, text: str) -> bool:
-    """Say whether the noise that was struck belonged to the tag: ``(Official Remix)`` is said as it is written."""
-    return scripts(text) <= {"latin"} and core != text
 
 
 def split_known(text: str, names: Names) -> tuple[str, ...]:
@@ -170,21 +170,21 @@ def _take_category(text: str, place: int, clues: Clues) -> str:
             text = text.replace(whole, " ", 1)
     if match := OWN_WORK.search(text):
         clues.own_work = True
-        text = text[: match.start()] if match.start() else text[match.end() :]
+        text = text[: match.start] if match.start else text[match.end :]
     return text
 
 
-def _with_instrument(text: str, match: re.Match[str]) -> str:
+def _with_instrument(text: str, match: Hit) -> str:
     """Return the word with the instrument that stands right before it: 钢琴演奏."""
     for instrument in INSTRUMENTS.finditer(text):
-        if instrument.end() == match.start() or text[instrument.end() : match.start()] == " ":
-            return text[instrument.start() : match.end()]
-    return match.group()
+        if instrument.end == match.start or text[instrument.end : match.start] == " ":
+            return text[instrument.start : match.end]
+    return match.text
 
 
 def _take_instrument(core: str, place: int, clues: Clues) -> bool:
     """Take a label that names nothing but instruments: 钢琴, 古筝."""
-    left = INSTRUMENTS.sub("", core)
+    left = INSTRUMENTS.without(core)
     if left == core or re.search(r"[^\W\d_]", left.replace("纯", "").replace("曲", "").replace("版", "版")):
         return False
     clues.tag(place, core, "instrumental")

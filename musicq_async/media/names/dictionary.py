@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 from typing import Any, Final
 
@@ -67,6 +67,10 @@ class Names:
         known = self._entries.get(first)
         return first == second or (known is not None and known == self._entries.get(second))
 
+    def is_spelled(self, text: str) -> bool:
+        """Say whether a known artist is written just so, down to the full stop of ``ずっと真夜中でいいのに。``."""
+        return text.translate(_folding()) in self._spellings
+
     def performs_covers(self, text: str) -> bool:
         """Say whether a known artist is one who sings the songs of others: a voice, a virtual or an online singer."""
         from musicq_async.media.names.keys import artist_key  # noqa: PLC0415 - keys folds with this module's table
@@ -119,6 +123,11 @@ class Names:
                     entries.setdefault(artist_key(name.lstrip("~")), entry)
         entries.pop("", None)
         return entries
+
+    @cached_property
+    def _spellings(self) -> frozenset[str]:
+        shipped = (name.lstrip("~") for artists in _artists().values() for artist in artists for name in artist)
+        return frozenset(name.translate(_folding()) for name in (*self.own, *shipped))
 
     @cached_property
     def _cover_singers(self) -> frozenset[str]:
@@ -197,6 +206,12 @@ def variants() -> Mapping[int, str]:
         for character in group:
             leader.setdefault(character, known)
     return {ord(character): lead for character, lead in leader.items() if character != lead}
+
+
+@lru_cache(maxsize=4096)
+def simplified(text: str) -> str:
+    """Return the text in simplified Han characters, as long as it was."""
+    return text.translate(variants())
 
 
 @cache

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from musicq_async.media.names.characters import CJK
-from musicq_async.media.names.lexicon import COLLECTION, noise, only_noise
+from musicq_async.media.names.lexicon import COLLECTION, NOISE, only_noise
 
 _INDEX: Final = re.compile(
     r"(?P<mark>[Pp]|EP|ep|No\.?|NO\.?|Track|track|TRACK|CD\d-|第)?\s*(?P<number>\d{1,4})(?P<gap>[首曲集]?[\s._、．。\-–—:：)）\]】】丨|]*)(?P<rest>\S.*)", re.DOTALL
@@ -102,6 +102,6 @@ def says_nothing(part: str) -> bool:
 
 def heading_artist_text(heading: str) -> str:
     """Return what is left of a collection's heading without the words of collecting: ``林俊杰歌曲合集`` is 林俊杰."""
-    text = re.sub(r"[\d+]+(?:首|支|多首)?", " ", COLLECTION.sub(" ", heading))
-    text = noise().sub(" ", text)
+    text = re.sub(r"[\d+]+(?:首|支|多首)?", " ", COLLECTION.without(heading, " "))
+    text = NOISE.without(text, " ")
     return re.sub(r"\s+", " ", re.sub("(?:最|全部|所有|热门|好听|的|歌|专辑|無損|全|个人|历年|大碟|CD|正版|演唱|作品|出道至今|歌手|音乐)+", " ", text)).strip(" -–—|·•,，")

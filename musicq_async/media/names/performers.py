@@ -41,9 +41,12 @@ def trimmed(text: str) -> str:
 
 def split_artists(text: str, names: Names) -> tuple[str, ...]:
     """Split a text that names artists; names that hold a separator themselves stay whole."""
+    whole = text.strip()
     text = trimmed(_without_alias(text))
     if not text:
         return ()
+    if whole != text and names.is_spelled(whole):
+        return (whole,)
     if names.never_splits(text) or names.is_artist(text):
         return (one_name(text, names),)
     artists: list[str] = []
@@ -139,8 +142,8 @@ def named_in(text: str, names: Names, *, introduced: bool = False) -> tuple[str,
 
 def without_roles(text: str) -> str:
     """Strike what is said of an artist before and behind the name: 歌手, 深情演唱, 的."""
-    text = ROLE_AFTER.sub("", trimmed(text))
-    return trimmed(ROLE_BEFORE.sub("", text))
+    text = ROLE_AFTER.without(trimmed(text))
+    return trimmed(ROLE_BEFORE.without(text))
 
 
 def known_in(text: str, names: Names) -> tuple[str, ...]:

@@ -27,6 +27,8 @@ _CLOSING: Final[dict[str, tuple[str, PieceKind]]] = {
     "「": ("」", "corner"),
     "『": ("』", "corner"),
     "｢": ("｣", "corner"),
+    "<": (">", "book"),
+    "＜": ("＞", "book"),
     "“": ("”", "quote"),
     "‘": ("’", "quote"),
     '"': ('"', "quote"),
@@ -70,7 +72,7 @@ def _pieces(title: str) -> Iterator[Piece]:
     text_from = index = 0
     while index < len(title):
         end = _end_of(title, index)
-        if end < 0:
+        if end < 0 or _begins_a_name(title, index, end):
             index += 1
             continue
         if index > text_from:
@@ -80,6 +82,13 @@ def _pieces(title: str) -> Iterator[Piece]:
         text_from = index = end + 1
     if text_from < len(title):
         yield Piece(kind="text", text=title[text_from:], start=text_from, end=len(title))
+
+
+def _begins_a_name(title: str, start: int, end: int) -> bool:
+    """Say whether a round bracket is the first letter of a word: ``(G)I-DLE``, ``(여자)아이들``."""
+    opens_word = title[start] == "(" and (start == 0 or title[start - 1] in " -/_【[")
+    inside, after = title[start + 1 : end], title[end + 1 : end + 2]
+    return opens_word and len(inside) <= 2 and inside.isalnum() and after.isalpha() and inside.isascii() == after.isascii()
 
 
 def _end_of(title: str, start: int) -> int:

@@ -8,8 +8,9 @@ from typing import Final, Literal
 
 from musicq_async.media.names.characters import CJK, HAN
 from musicq_async.media.names.dictionary import Names
-from musicq_async.media.names.lexicon import FEATURING, SENTENCE, SEPARATORS, edge_noise, head_noise, only_noise
+from musicq_async.media.names.lexicon import EDGE_NOISE, FEATURING, HEAD_NOISE, SENTENCE, SEPARATORS, only_noise
 from musicq_async.media.names.performers import (
+    all_known,
     is_name,
     is_uploader,
     named_in,
@@ -46,8 +47,8 @@ class Sides:
 
 def without_edge_noise(text: str) -> str:
     """Strike words of quality and service from both ends of a plain text, unless nothing else is there."""
-    shorter = edge_noise().sub("", text)
-    shorter = head_noise().sub("", shorter) if shorter.strip() else shorter
+    shorter = EDGE_NOISE.without(text)
+    shorter = HEAD_NOISE.without(shorter) if shorter.strip() else shorter
     return trimmed_title(shorter) or trimmed_title(text)
 
 
@@ -110,7 +111,17 @@ def _decided(parts: list[str], default: Default, uploader: str | None, names: Na
     title = next((part for part in others if not only_noise(part) and worded_kind(part) != "source"), others[0])
     extra = tuple(part for part in others if part is not title)
     sure = best >= 2 and (len(winners) == 1 or best >= 3)
-    return _with_guests(Sides(title=title, artists=_side_artists(parts[at], names), sure=sure, extra=extra), names)
+    artists = _side_artists(parts[at], names)
+    title = _without_artist(title, artists, names)
+    return _with_guests(Sides(title=title, artists=artists, sure=sure, extra=extra), names)
+
+
+def _without_artist(title: str, artists: tuple[str, ...], names: Names) -> str:
+    """Drop the artist's other name behind a title: ``感電 Kenshi Yonezu``."""
+    again = split_spaces(title, names)
+    if again is not None and all(any(names.same(one, other) for other in artists) for one in again.artists):
+        return again.title
+    return title
 
 
 def _side_artists(part: str, names: Names) -> tuple[str, ...]:
@@ -149,6 +160,8 @@ def _score(part: str, uploader: str | None, names: Names, constant: tuple[str, .
 def split_spaces(text: str, names: Names) -> Sides | None:
     """Take a known artist from either end of a text without separators: ``周杰伦 晴天``."""
     words = text.split(" ")
+    if all_known(named_in(text, names), names):
+        return None
     for count in range(min(len(words) - 1, 6), 0, -1):
         for artist, title in ((words[:count], words[count:]), (words[-count:], words[:-count])):
             found = named_in(" ".join(artist), names)

@@ -9,9 +9,20 @@ from typing import Final
 from musicq_async.media.names.characters import CJK
 from musicq_async.media.names.clues import Clues
 from musicq_async.media.names.dictionary import Names, is_work
-from musicq_async.media.names.lexicon import ALBUM, SENTENCE, SHOW, THEME, WORK_AFTER, WORK_BEFORE, edge_noise, only_noise
+from musicq_async.media.names.lexicon import (
+    ALBUM,
+    EDGE_NOISE,
+    LIVE,
+    SENTENCE,
+    SHOW,
+    THEME,
+    WORK_AFTER,
+    WORK_BEFORE,
+    only_noise,
+    without_noise,
+)
 from musicq_async.media.names.parse import peeled
-from musicq_async.media.names.performers import named_in
+from musicq_async.media.names.performers import all_known, named_in, surely_a_person, trimmed
 from musicq_async.media.names.pieces import Piece, cut
 from musicq_async.media.names.tags import tag_kind, worded_kind
 from musicq_async.media.names.values import TagKind
@@ -52,7 +63,7 @@ class Line:
         return " ".join(piece.text for piece in self.pieces if piece.kind == "text")
 
 
-def find_songs(line: Line, clues: Clues) -> None:
+def find_songs(line: Line, clues: Clues, names: Names) -> None:
     """Mark the songs and the works of a line; the words that belong to a work become a source tag and leave their text."""
     for kinds in ({"label"}, {"book"}, {"corner"}, {"quote"}):
         quoted = [index for index, piece in enumerate(line.pieces) if piece.kind in kinds]
@@ -61,11 +72,26 @@ def find_songs(line: Line, clues: Clues) -> None:
         if kinds == {"quote"}:
             songs = [index for index in songs if not _is_lyric(line, index)]
         line.works.extend(works)
-        if songs:
+        if len(songs) == 1 and is_work(line.pieces[songs[0]].text) and _has_another_title(line, names):
+            line.works.extend(songs)
+        elif songs:
             line.songs = songs
             break
     for index in line.works:
         _take_source(line, index, clues)
+
+
+def _has_another_title(line: Line, names: Names) -> bool:
+    """Say whether the texts beside a quote say more than who sings: a song's title."""
+    rest = trimmed(without_noise(LIVE.without(THEME.without(line.plain))))
+    for mention in reversed(names.mentions(rest)):
+        rest = rest[: mention.start] + rest[mention.end :]
+    return 1 < len(trimmed(rest)) <= 20 and not named_in_all(rest, names) and SENTENCE.search(rest) is None
+
+
+def named_in_all(text: str, names: Names) -> bool:
+    """Say whether a text consists of known artists, or of a Chinese name."""
+    return all_known(named_in(text, names), names) or surely_a_person(trimmed(text))
 
 
 def piece_is_work(line: Line, index: int, quoted: list[int]) -> bool:
@@ -110,14 +136,14 @@ def _take_source(line: Line, index: int, clues: Clues) -> None:
     before, after = _text_at(line, index - 1), _text_at(line, index + 1)
     lead, follow = WORK_BEFORE.search(before), WORK_AFTER.match(after)
     quoted = piece.opening + piece.text + {"《": "》", "「": "」", "『": "』", "“": "”"}.get(piece.opening, piece.opening)
-    text = (lead.group() if lead else "") + quoted + (follow.group() if follow else "")
-    is_album = lead is not None and ALBUM.search(lead.group()) is not None
+    text = (lead.text if lead else "") + quoted + (follow.text if follow else "")
+    is_album = lead is not None and ALBUM.search(lead.text) is not None
     if (lead or follow) and not SHOW.search(piece.text) and not is_album:
-        clues.tag(piece.start - (len(lead.group()) if lead else 0), text.strip(), "source")
+        clues.tag(piece.start - (len(lead.text) if lead else 0), text.strip(), "source")
     if lead:
-        _retext(line, index - 1, before[: lead.start()])
+        _retext(line, index - 1, before[: lead.start])
     if follow:
-        _retext(line, index + 1, after[follow.end() :])
+        _retext(line, index + 1, after[follow.end :])
 
 
 def _retext(line: Line, index: int, text: str) -> None:
@@ -128,7 +154,7 @@ def _retext(line: Line, index: int, text: str) -> None:
 
 def song_title(text: str, place: int, clues: Clues, names: Names) -> tuple[str, tuple[str, ...]]:
     """Clean a song's title: its brackets become tags, words of quality go, and an artist behind a dash is split off."""
-    text = edge_noise().sub("", text).strip() or text.strip()
+    text = EDGE_NOISE.without(text).strip() or text.strip()
     sides = _SIDE_DASH.split(text)
     if len(sides) == 2 and all(sides):
         for title, artist in (sides, reversed(sides)):

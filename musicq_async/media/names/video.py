@@ -120,8 +120,8 @@ def _read(
     raw = plain_title(title)
     text = tidied(title)
     line, clues = _line(text, names)
-    find_songs(line, clues)
-    reading = _read_quoted(line, clues, names) if line.songs else _read_plain(raw, line, clues, uploader, names, constant)
+    find_songs(line, clues, names)
+    reading = _read_quoted(raw, line, clues, names) if line.songs else _read_plain(raw, line, clues, uploader, names, constant)
     return _weighed(reading, clues, uploader, hints, names), reading.collection
 
 
@@ -170,7 +170,7 @@ def _joined(pieces: list[Piece]) -> list[Piece]:
     return joined
 
 
-def _read_quoted(line: Line, clues: Clues, names: Names) -> Reading:
+def _read_quoted(raw: str, line: Line, clues: Clues, names: Names) -> Reading:
     """Read a title whose song stands in quotes."""
     if is_medley(line):
         return _read_medley(line, clues, names)
@@ -186,7 +186,7 @@ def _read_quoted(line: Line, clues: Clues, names: Names) -> Reading:
     if within:
         people = People(artists=within)
     if ALBUM.search(before + after) and COLLECTION.search(before + after):
-        return Reading(title=title, artists=people.artists, evidence="raw", collection=True)
+        return Reading(title=raw, artists=people.artists, evidence="raw", collection=True)
     return Reading(
         title=title,
         artists=people.artists or each_once(tuple(clues.bracketed), names) * (not clues.performers),
@@ -200,9 +200,9 @@ def _read_medley(line: Line, clues: Clues, names: Names) -> Reading:
     titles = [song_title(piece.text, piece.start + 1, clues, names)[0] for piece in line.song_pieces]
     before, before_at = line.before()
     after, after_at = line.after()
-    people = artists_before(MEDLEY.sub(" ", before), before_at, clues, names)
+    people = artists_before(MEDLEY.without(before, " "), before_at, clues, names)
     if not people.artists:
-        people = artists_after(MEDLEY.sub(" ", after), after_at, clues, names, follows_work=False)
+        people = artists_after(MEDLEY.without(after, " "), after_at, clues, names, follows_work=False)
     artists = people.artists or each_once(tuple(clues.bracketed), names)
     return Reading(title=" × ".join(dict.fromkeys(titles)), artists=artists, evidence="raw", collection=True)
 
@@ -216,7 +216,9 @@ def _read_plain(
     if COLLECTION.search(text) or (clues.collection and not is_titlelike(text)):
         artists = known_in(raw, names) or each_once(tuple(clues.bracketed), names)
         return Reading(title=raw, artists=artists, evidence="raw", collection=True)
-    text = without_edge_noise(take_credits(text, place, clues, names))
+    bare = without_edge_noise(take_credits(text, place, clues, names))
+    clues.structured |= trimmed(bare) != trimmed(text) or names.is_artist(uploader_name(uploader))
+    text = bare
     sides = split_plain(text, uploader, names, constant=constant)
     if sides is not None:
         return _from_sides(sides, place, clues, names)
