@@ -11,11 +11,13 @@ import anyio.abc
 import anyio.to_thread
 import httpcore
 import httpx
+from httpcore._backends.anyio import AnyIOStream  # httpcore's own wrapper, which has no public name
 
 from musicq_async.errors import SettingsError
 from musicq_async.media.addresses import Gate, resolve
 
-_HEAD_START = 0.25  # seconds before the next address of a host is tried beside the one that does not answer
+_WIDTH: Final = 1 << 18
+_HEAD_START: Final = 0.25  # seconds before the next address of a host is tried beside the one that does not answer
 _PROXY_WANTED: Final = "http.proxy: give an http:// or socks5:// address; socks5 needs `pip install 'httpx[socks]'`"
 _tls: ssl.SSLContext | None = None
 
@@ -70,17 +72,18 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
             raise httpcore.ConnectTimeout(f"no connection to {host}:{port} in {timeout:g} s") from error
         except OSError as error:
             raise httpcore.ConnectError(f"no connection to {host}:{port}: {error.strerror or error}") from error
-        return _wrap(stream)
+        return _WideStream(stream)
 
     async def sleep(self, seconds: float) -> None:
         """Wait between httpcore's own retries, of which there are none."""
         await anyio.sleep(seconds)
 
 
-def _wrap(stream: anyio.abc.SocketStream) -> httpcore.AsyncNetworkStream:
-    from httpcore._backends.anyio import AnyIOStream  # noqa: PLC0415 - httpcore's own wrapper has no public name
+class _WideStream(AnyIOStream):
+    """A stream that hands over all the loop has received: cutting that into httpcore's 64 KiB costs half the speed."""
 
-    return AnyIOStream(stream)
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await super().read(max(max_bytes, _WIDTH), timeout)
 
 
 async def _quickest(addresses: list[str], port: int) -> anyio.abc.SocketStream:

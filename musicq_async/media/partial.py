@@ -26,7 +26,8 @@ from musicq_async.media.files import LONGEST_NAME, Folder, disk_errors
 SLOTS: Final = 16
 """Downloads of one target that may run at once, in all processes together."""
 
-_LONGEST_SUFFIX: Final = len(".pmeta16")
+_LONGEST_SUFFIX: Final = len(".pmeta16~")
+_STRETCH: Final = 8 << 20
 _BUFFERS: Final = 512  # below every system's limit of buffers to one write
 
 
@@ -67,6 +68,7 @@ class PartFile:
         self._meta = part_name(name, slot, "pmeta")
         self._descriptor = descriptor
         self._lock = threading.Lock()
+        self._on_its_way = 0
         self.held = self._read_meta()
         self.size = os.lseek(descriptor, 0, os.SEEK_END)
 
@@ -94,14 +96,17 @@ class PartFile:
             for start in range(0, len(chunks), _BUFFERS):
                 _write_all(self._descriptor, chunks[start : start + _BUFFERS])
             self.size += sum(map(len, chunks))
+            if self.size - self._on_its_way >= _STRETCH:
+                self._start_writeback()
 
     def begin(self, held: Held) -> None:
-        """Drop the bytes, then note what the next ones will belong to."""
+        """Drop the bytes and the note; `note` what the next ones belong to before they are written."""
         with self._lock, disk_errors(self._name):
             os.ftruncate(self._descriptor, 0)
             os.lseek(self._descriptor, 0, os.SEEK_SET)
-            self.size = 0
-        self.note(held)
+            self.size = self._on_its_way = 0
+            self._folder.remove(self._meta)
+        self.held = held
 
     def note(self, held: Held) -> None:
         """Keep what the bytes belong to; the ``.pmeta`` is replaced in one step."""
@@ -172,6 +177,14 @@ class PartFile:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+    def _start_writeback(self) -> None:
+        """Have the system begin to write what it holds, so that the sync at the end has little left to wait for."""
+        if hasattr(os, "posix_fadvise"):
+            stretch = self.size - self._on_its_way
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(self._descriptor, self._on_its_way, stretch, os.POSIX_FADV_DONTNEED)
+        self._on_its_way = self.size
 
     def _read_meta(self) -> Held:
         try:

@@ -35,6 +35,7 @@ from musicq_async.media.partial import Held, PartFile, Validator
 from musicq_async.media.sources import Failure, Source, SourcePool
 from musicq_async.media.web import SourceFailed, Web
 from musicq_async.media.work import Progress, tell
+from musicq_async.media.writing import writing
 from musicq_async.ports import Clock
 from musicq_async.settings import HttpSettings
 
@@ -56,10 +57,8 @@ class TransferRules:
     refreshes: int = 3
     expiry_margin: float = 60.0
     """Seconds before its expiry that an address is no longer asked."""
-    batch: int = 1 << 20
-    """Bytes collected for one write."""
-    flush_interval: float = 1.0
-    """Seconds that received bytes stay unwritten at most, and between two reports of progress."""
+    report_interval: float = 0.2
+    """Seconds between two reports of progress."""
     spare: int = 16 << 20
     """Bytes that the disk must have beyond the file."""
 
@@ -354,30 +353,29 @@ class _Transfer:
 
     async def _take(self, source: Source, response: httpx.Response, *, until: int | None) -> None:
         """Write the body to the part, up to ``until``; what came before an error or a cancellation is written too."""
-        batch = _Batch(self._part)
         pace = _Pace(self._clock, self._wanted.http.rate_limit, self._rules)
         cap = self._wanted.max_bytes if until is None else until
-        try:
+        async with writing(self._part) as writer:
+            reported_at = self._clock.monotonic()
             async for chunk in response.aiter_raw():
                 self._received += len(chunk)
-                batch.add(chunk)
-                if batch.reached > cap:
+                excess = writer.reached + len(chunk) - cap
+                if excess > 0:
                     if until is None:
                         raise _TooLarge
-                    batch.cut(batch.reached - cap)
+                    writer.put(chunk[: len(chunk) - excess])
                     raise _broken(source, "sent more bytes than it announced", final=True)
+                writer.put(chunk)
+                await writer.room()
                 now = self._clock.monotonic()
-                if batch.waiting >= self._rules.batch or now - batch.written_at >= self._rules.flush_interval:
-                    await batch.write(now)
-                    await self._report()
+                if now - reported_at >= self._rules.report_interval:
+                    reported_at = now
+                    await tell(self._wanted.progress, writer.reached, self._part.held.total)
                 pause = pace.pause(len(chunk), now)
                 if pause > 0:
                     await self._clock.sleep(pause)
                 if pace.slow and self._pool.others(source, now):
                     raise _broken(source, "is too slow")
-        finally:
-            with anyio.CancelScope(shield=True):
-                await batch.write(self._clock.monotonic())
         if until is not None and self._part.size < until:
             raise _broken(source, "closed before the end")
 
@@ -413,32 +411,6 @@ class _Transfer:
 
 def _broken(source: Source, reason: str, *, final: bool = False) -> SourceFailed:
     return SourceFailed(Failure(host=source.host, reason=reason), final=final)
-
-
-class _Batch:
-    """Bytes collected for the next write."""
-
-    def __init__(self, part: PartFile) -> None:
-        self._part = part
-        self._chunks: list[bytes] = []
-        self.waiting = 0
-        self.reached = part.size
-        self.written_at = 0.0
-
-    def add(self, chunk: bytes) -> None:
-        self._chunks.append(chunk)
-        self.waiting += len(chunk)
-        self.reached += len(chunk)
-
-    def cut(self, excess: int) -> None:
-        """Forget the last bytes, which are not part of the file."""
-        kept = b"".join(self._chunks)[: self.waiting - excess]
-        self._chunks, self.waiting, self.reached = [kept], len(kept), self.reached - excess
-
-    async def write(self, now: float) -> None:
-        chunks, self._chunks, self.waiting, self.written_at = self._chunks, [], 0, now
-        if chunks:
-            await anyio.to_thread.run_sync(self._part.write, chunks)
 
 
 class _Pace:

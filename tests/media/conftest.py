@@ -201,7 +201,7 @@ def http() -> HttpSettings:
 
 @pytest.fixture
 def rules() -> TransferRules:
-    return TransferRules(cool_down=0.002, slow_window=0.2, flush_interval=0.05, spare=0)
+    return TransferRules(cool_down=0.002, slow_window=0.2, report_interval=0.0, spare=0)
 
 
 @pytest.fixture

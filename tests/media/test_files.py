@@ -240,7 +240,8 @@ def test_only_so_many_downloads_of_one_file_may_run(tmp_path):
 def test_a_part_remembers_what_it_belongs_to(tmp_path):
     folder = open_folder(tmp_path)
     part = PartFile.open(folder, "x")
-    part.begin(Held(identity="bv1", total=10))
+    part.begin(Held(identity="bv1"))
+    part.note(Held(identity="bv1", total=10))
     part.write([b"12345"])
     part.close()
     again = PartFile.open(folder, "x")
