@@ -191,6 +191,10 @@ class BilibiliClient:
             raise AnswerNotUnderstood("the list names no id for one of its entries")
         return [replace(part, added=item.added) for part in await self.video(item.bvid)]
 
+    def restored(self, saved: dict[str, Any]) -> Item:
+        """Return an item that was kept with a task; its picture is trusted no more than a new one's."""
+        return self._checked(Item.restored(saved))
+
     async def season(self, link: Episode | Season | Media) -> list[Item]:
         """Return the episodes of a season, or the one that is asked for."""
         if isinstance(link, Media):
@@ -253,6 +257,21 @@ class BilibiliClient:
         if answer.status != 200:
             raise WorkGone(f"the text at {urlsplit(address).hostname} is not there (HTTP {answer.status})")
         return _as_lines(answer.body)
+
+    async def lyrics(self, item: Item, *, automatic: bool = False) -> str | None:
+        """Return the words of an item as LRC text: a song's own, or a video's subtitles; ``None`` if there are none.
+
+        Subtitles that a machine heard are left out unless ``automatic``. Guests see no subtitles.
+        """
+        if item.kind == "song":
+            return await self.text(item.lyric_url) or None if item.lyric_url else None
+        shown = (await self.player(item)).subtitles
+        for track in sorted(shown, key=lambda track: track.automatic):
+            if track.automatic and not automatic:
+                break
+            if lines := await self.text(track.address):
+                return lines
+        return None
 
     async def audio(self, item: Item, quality: Quality | str = "best") -> AudioChoice:
         """Return where the sound of an item is, for `quality` or the nearest that the account may have.

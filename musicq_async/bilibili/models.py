@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final, Literal, Self
+
+import msgspec
 
 from musicq_async.bilibili.links import video_link
+from musicq_async.errors import InvalidParams
 
 _WWW: Final = "https://www.bilibili.com"
 _RAW_FILE: Final = re.compile(r".+\.(?:mp4|flv|mkv|mov|avi|wmv|webm|m4v|ts|m4a|mp3|wav|flac)", re.IGNORECASE)
@@ -70,6 +73,19 @@ class Item:
     """Seconds; of the part where the part is known."""
     lyric_url: str | None = None
     gone: bool = False
+
+    def saved(self) -> dict[str, Any]:
+        """Return what is known, without defaults, as JSON can hold it."""
+        plain = asdict(self)
+        return {entry.name: plain[entry.name] for entry in fields(self) if getattr(self, entry.name) != entry.default}
+
+    @classmethod
+    def restored(cls, saved: dict[str, Any]) -> Self:
+        """Return the item that `saved` told of. Raises `InvalidParams`."""
+        try:
+            return msgspec.convert(saved, cls)
+        except msgspec.ValidationError as error:
+            raise InvalidParams(f"item: {error}") from error
 
     @property
     def key(self) -> str:

@@ -1,4 +1,4 @@
-"""What tests and ``demo`` run on: a stand-in for Bilibili that answers on loopback."""
+"""What tests and ``demo`` run on: a stand-in Bilibili on loopback, a clock that is moved by hand, recorded events."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from musicq_async.testing.bilibili import StandInBilibili
     from musicq_async.testing.bilibili_http import Fault
+    from musicq_async.testing.clock import FakeClock
+    from musicq_async.testing.events import RecordedEvents
 
-__all__ = ["Fault", "StandInBilibili"]
+__all__ = ["FakeClock", "Fault", "RecordedEvents", "StandInBilibili"]
 
 _HOME = {
+    "FakeClock": "musicq_async.testing.clock",
+    "RecordedEvents": "musicq_async.testing.events",
     "StandInBilibili": "musicq_async.testing.bilibili",
     "Fault": "musicq_async.testing.bilibili_http",
 }

@@ -193,6 +193,21 @@ class Catalogue:
             key=lambda video: (-video.published, -video.aid),
         )
 
+    def add_awkward(self, *, first_aid: int = 900_001) -> list[SiteVideo]:
+        """Add one short video for each of `AWKWARD_TITLES`, all with parts of the same name."""
+        return [
+            self.add(
+                SiteVideo(
+                    aid=first_aid + place,
+                    title=title,
+                    parts=tuple(
+                        SitePart(cid=10 * (first_aid + place) + page, seconds=1.0) for page in range(1 + place % 2)
+                    ),
+                )
+            )
+            for place, title in enumerate(AWKWARD_TITLES)
+        ]
+
     def fill_folder(self, *, media_id: int, count: int, owner: Person) -> SiteFolder:
         """Add a folder of ``count`` short videos, with a song of the audio zone and a gone one among every hundred."""
         folder = SiteFolder(media_id=media_id, title=f"{count} 首", owner=owner)
@@ -209,6 +224,30 @@ class Catalogue:
             folder.entries.append(SiteEntry(number=aid, attr=9 if place % 100 == 70 else 0, added=added))
         return folder
 
+
+AWKWARD_TITLES: Final = (
+    "../../../etc/passwd",
+    "/absolute/path",
+    "..",
+    ".hidden",
+    "CON",
+    "nul.flac",
+    'a/b\\c:d*e?f"g<h>i|j',
+    "trailing dot. ",
+    "新しい\u3000世界\u200b",
+    "\u202emp3.gpj",
+    "new\nline\ttab\x00nul\x1b[31mred",
+    "🎵" * 80,
+    "很长的标题" * 60,
+    "Cafe\u0301 / Caf\u00e9",
+    "&lt;b&gt;HTML &amp; 实体&lt;/b&gt;",
+    "-rf --help",
+    "$(touch pwned) `id` ; rm",
+    "%s {0} {title} {{}}",
+    "〈〉《》「」【】（）！？：",
+    "   ",
+)
+"""Titles that a careless program would trip over."""
 
 FAN: Final = Person(mid=70707, name="听歌的人")
 _SONGS: Final = (

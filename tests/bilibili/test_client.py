@@ -454,3 +454,32 @@ async def test_an_uploaders_pages_are_asked_for_slowly_and_never_two_at_once(
                 group.start_soon(client.resolve, "https://space.bilibili.com/20200")
         assert len(server.asked(path="/x/space/wbi/arc/search")) == 8
         assert clock.passed >= 7 * 3
+
+
+async def test_lyrics_are_a_songs_own_or_what_a_person_wrote(member: BilibiliClient, server: StandInBilibili) -> None:
+    (song,) = await member.resolve("au400100")
+    assert await member.lyrics(song) == "[00:00.00]旧唱机\n[00:01.00]慢慢转"
+    machine, person = ("ai-zh", "", ((0.0, 1.0, "机器"),)), ("zh-CN", "", ((0.0, 1.0, "人"),))
+    both = await one(member, add(server, 21, subtitles=(machine, person)))
+    heard = await one(member, add(server, 22, subtitles=(machine,)))
+    assert await member.lyrics(both, automatic=True) == "[00:00.00]人"
+    assert await member.lyrics(heard) is None
+    assert await member.lyrics(heard, automatic=True) == "[00:00.00]机器"
+
+
+async def test_an_item_survives_being_kept_with_a_task(guest: BilibiliClient) -> None:
+    import json
+
+    for item in await guest.resolve("ml1234507"):
+        assert guest.restored(json.loads(json.dumps(item.saved()))) == item
+    assert guest.restored({"kind": "video", "title": "x", "cover": "http://169.254.169.254/"}).cover is None
+    for spoilt in ({}, {"kind": "file", "title": "x"}, {"kind": "video", "title": 5}):
+        with pytest.raises(errors.InvalidParams):
+            guest.restored(spoilt)
+
+
+async def test_awkward_titles_come_through_as_they_are(guest: BilibiliClient, server: StandInBilibili) -> None:
+    for video in server.catalogue.add_awkward():
+        items = await guest.resolve(video.bvid)
+        assert all(item.title == video.title for item in items)
+        assert len({item.key for item in items}) == len(video.parts)
