@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
@@ -75,7 +75,7 @@ class _Wish:
     bit_rate: int | None
     keep: bool
     id3_version: Id3Version
-    ffmpeg: str | None
+    ffmpeg: str | None = None
 
 
 async def convert(
@@ -108,28 +108,33 @@ async def convert(
     if to is None and isinstance(output, str) and output.strip().lower() in FORMATS:
         to, output = output, None
     made = format_named(to) if to is not None else _format_of(output)
-    wish = _Wish(
-        made=made,
-        bit_rate=read_bitrate(bitrate, made),
-        keep=keep,
-        id3_version=id3_version,
-        ffmpeg=ffmpeg_for(made),
-    )
+    wish = _Wish(made=made, bit_rate=read_bitrate(bitrate, made), keep=keep, id3_version=id3_version)
     place = within.root if within is not None else Path()
     start = place / _path(source, "input")
     goal = None if output is None else place / _path(output, "output")
+    goal_is_folder = str(output).endswith(("/", "\\"))
     stopper = Stopper(cancel)
     try:
-        if await anyio.Path(start).is_dir():
-            return await _Tree(start, goal, wish, within, stopper).convert(progress)
-        if not await anyio.Path(start).exists():
-            raise InvalidParams(f"input: there is no file or folder {start}")
-        is_folder = goal is not None and (await anyio.Path(goal).is_dir() or str(output).endswith(("/", "\\")))
-        target = _target(start, goal, made, goal_is_folder=is_folder)
-        job = _Job(start, target, wish, within, stopper, onto_itself=goal is not None and not is_folder)
+        job = await in_thread(lambda: _plan(start, goal, wish, within, stopper, goal_is_folder=goal_is_folder))
+        if isinstance(job, _Tree):
+            return await job.convert(progress)
         return Conversion(files=(await in_thread(lambda: job.run(Teller(progress)), stopper=stopper),))
     except Stopped as error:
         raise ConvertFailed("the conversion was stopped") from error
+
+
+def _plan(
+    start: Path, goal: Path | None, wish: _Wish, within: SafeFolder | None, stopper: Stopper, *, goal_is_folder: bool
+) -> _Job | _Tree:
+    """Look at what there is, and decide what the conversion works on; blocks."""
+    wish = replace(wish, ffmpeg=ffmpeg_for(wish.made))
+    if start.is_dir():
+        return _Tree(start, goal, wish, within, stopper)
+    if not start.exists():
+        raise InvalidParams(f"input: there is no file or folder {start}")
+    goal_is_folder = goal is not None and (goal_is_folder or goal.is_dir())
+    target = _target(start, goal, wish.made, goal_is_folder=goal_is_folder)
+    return _Job(start, target, wish, within, stopper, onto_itself=goal is not None and not goal_is_folder)
 
 
 def _path(value: str | os.PathLike[str], field: str) -> Path:

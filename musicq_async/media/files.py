@@ -300,7 +300,7 @@ class SafeFolder:
     """
 
     def __init__(self, root: str | os.PathLike[str], *, descriptors: bool = DESCRIPTORS) -> None:
-        self.root = Path(os.path.abspath(root))  # noqa: PTH100 - Path.absolute keeps '..'
+        self.root = Path(os.path.normpath(Path(root).absolute()))
         self._descriptors = descriptors
 
     def __repr__(self) -> str:

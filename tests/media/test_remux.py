@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import anyio.to_thread
 import mutagen
 import mutagen.flac
 import pytest
@@ -49,7 +50,7 @@ def remux(tmp_path):
 )
 async def test_the_decoded_sound_is_the_same_to_the_last_bit(sound, remux, pcm, kind, extension):
     source = sound(kind)
-    target = remux(source)
+    target = await anyio.to_thread.run_sync(remux, source)
     assert target.suffix == f".{extension}"
     assert pcm(target) == pcm(source)
     found = await probe(target)

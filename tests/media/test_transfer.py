@@ -9,6 +9,7 @@ import os
 import random
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from musicq_async.errors import (
@@ -558,8 +559,9 @@ async def test_the_longest_legal_names_have_room_for_their_part(site, fetch, tmp
 
 async def test_a_name_in_a_safe_folder_is_a_target(site, fetch, tmp_path):
     site.put("/a", b"sound")
-    with SafeFolder(tmp_path).folder("Artist") as folder:
-        done = await fetch(site.source("/a"), target=(folder, "song.m4a"))
+    folder = await anyio.to_thread.run_sync(SafeFolder(tmp_path).open_folder, "Artist")
+    done = await fetch(site.source("/a"), target=(folder, "song.m4a"))
+    folder.close()
     assert done.path.read_bytes() == b"sound"
     assert done.path.parent.name == "Artist"
 
