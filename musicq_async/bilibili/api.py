@@ -127,6 +127,7 @@ class Api:
 
     async def _once(self, call: Call, credentials: Credentials, keys: WbiKeys | None) -> tuple[Verdict, Answer]:
         if call.host == "passport":  # a login is the way out of a pause
+            await self.pace.turn()
             answer = await self._sent(call, credentials, keys)
         else:
             self._breaker.refuse_if_paused(credentials.account)
@@ -218,7 +219,8 @@ class Api:
         if isinstance(error, RiskControl):
             return await self._breaker.trip(credentials.account, str(error).partition(";")[0])
         if isinstance(error, RateLimited):
-            self._limited += 1
+            if not self.pace.held:  # calls that were under way together were refused once
+                self._limited += 1
             wait = min(10.0 * 2 ** min(self._limited - 1, 3), 60.0) * (1 + self._draw() / 4)
             wait = max(wait, error.retry_after or 0.0)
             self.pace.hold(wait)

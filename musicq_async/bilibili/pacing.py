@@ -29,6 +29,11 @@ class Pace:
                 await self._clock.sleep(wait)
             self._due = max(self._due, self._clock.monotonic()) + self._interval
 
+    @property
+    def held(self) -> bool:
+        """Whether no turn is given for now."""
+        return self._held_until > self._clock.monotonic()
+
     def hold(self, seconds: float) -> None:
         """Give no turn for so long."""
         self._held_until = max(self._held_until, self._clock.monotonic() + seconds)

@@ -483,3 +483,31 @@ async def test_awkward_titles_come_through_as_they_are(guest: BilibiliClient, se
         items = await guest.resolve(video.bvid)
         assert all(item.title == video.title for item in items)
         assert len({item.key for item in items}) == len(video.parts)
+
+
+async def test_calls_that_are_refused_together_lengthen_the_wait_once(
+    guest: BilibiliClient, server: StandInBilibili
+) -> None:
+    server.fail(VIEW, with_=Fault(code=-799, delay=0.02), times=3)
+    waits = []
+
+    async def call() -> None:
+        with pytest.raises(errors.RateLimited) as caught:
+            await guest.resolve("av5")
+        waits.append(caught.value.retry_after)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(call)
+    assert waits == [pytest.approx(11.25)] * 3
+
+
+def test_links_and_values_are_read_without_loading_an_http_library() -> None:
+    import subprocess
+    import sys
+
+    script = (
+        "import sys, musicq_async.bilibili.links, musicq_async.bilibili.parsing, musicq_async.bilibili.streams;"
+        "sys.exit(bool({'httpx', 'anyio', 'sqlalchemy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -200,4 +200,4 @@ async def test_the_demo_catalogue_is_made_quickly(server: StandInBilibili) -> No
     for cid, (video, _) in server.catalogue.parts.items():
         await server.sound_of(cid, next(kind for kind in reversed(ALL_STREAMS) if kind in video.streams))
     assert len(server.catalogue.parts) == 11
-    assert time.thread_time() - start < 1.0
+    assert time.thread_time() - start < 3.0  # in a third of it on a quiet machine
