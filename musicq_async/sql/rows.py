@@ -32,7 +32,7 @@ def json_text(value: Any, field: str) -> str:
     try:
         data = _encoder.encode(value)
     except UnicodeEncodeError:
-        data = json.dumps(value).encode()  # half a surrogate pair: kept as an escape
+        data = json.dumps(msgspec.to_builtins(value)).encode()  # half a surrogate pair: kept as an escape
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(f"{field} cannot be written as JSON: {error}") from error
     if len(data) > LARGEST_TEXT:
@@ -98,8 +98,7 @@ def task_of(row: Row[Any]) -> Task:
     state = values["status"] = _states.get(values["status"], TaskState.FAILED)
     if state is not TaskState.RUNNING:
         values["lease_token"] = None  # kept in the row: a settle whose answer was lost is known by it
-    errors = values["errors"]
-    values["errors"] = _errors_decoder.decode(errors) if errors else ()
+    values["errors"] = _errors(values["errors"]) if values["errors"] else ()
     if values["result"] is not None:
         values["result"] = json_value(values["result"])
     if values["progress"] is not None:
@@ -108,6 +107,13 @@ def task_of(row: Row[Any]) -> Task:
         if values[name] is None:
             values[name] = default
     return Task(**values)
+
+
+def _errors(text: str) -> tuple[ErrorRecord, ...]:
+    try:
+        return _errors_decoder.decode(text)
+    except msgspec.DecodeError:
+        return msgspec.convert(json.loads(text), tuple[ErrorRecord, ...])
 
 
 def change_row(change: Change) -> dict[str, Any]:

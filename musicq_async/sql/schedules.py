@@ -218,7 +218,7 @@ def _current(connection: Connection, firings: Sequence[Firing]) -> list[Firing]:
     ids = sorted(firing.schedule.task_id for firing in firings)
     for start in range(0, len(ids), AT_ONCE):
         rows = connection.execute(_VERSIONS, {"ids": ids[start : start + AT_ONCE]})
-        versions.update(rows.tuples().all())
+        versions |= {row.task_id: row.version for row in rows}
     lost_answer = commit_was_lost(connection)
     return [
         firing

@@ -13,6 +13,8 @@ from musicq_async.sql.rows import json_text, json_value
 from musicq_async.sql.tables import LONGEST_KEY, public_store
 
 _p = public_store.c
+LONGEST_TTL: Final = 1e11
+"""Seconds, three thousand years."""
 
 
 class SqlPublicStore:
@@ -23,7 +25,11 @@ class SqlPublicStore:
         self._clock = database.clock
 
     async def set_public(self, key: str, value: Any, ttl: float | None = None) -> None:
-        """Set a JSON value; see `musicq_async.ports.PublicStore`. Raises `UsageError` naming the argument."""
+        """Set a JSON value; see `musicq_async.ports.PublicStore`.
+
+        Raises ValueError for a bad ``ttl`` and TypeError for a key that is no text, as `MemoryQueue` does, and
+        `UsageError` where the value is not JSON, or key or value are too large.
+        """
         row = {"key": _checked_key(key), "value": json_text(value, "value"), "expires_at_ms": self._end(ttl)}
 
         def unit(connection: Connection) -> None:
@@ -35,9 +41,9 @@ class SqlPublicStore:
     def _end(self, ttl: float | None) -> int | None:
         if ttl is None:
             return None
-        if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0 < ttl < 1e11:
-            raise UsageError(f"ttl must be a number of seconds above 0, not {ttl!r}; None keeps the value")
-        return self._clock.time_ms() + math.ceil(ttl * 1000)
+        if not (isinstance(ttl, (int, float)) and ttl > 0):
+            raise ValueError(f"ttl must be a number of seconds above 0, or None to keep the value, not {ttl!r}.")
+        return self._clock.time_ms() + math.ceil(min(ttl, LONGEST_TTL) * 1000)
 
     async def get_public(self, key: str) -> Any | None:
         """Return the value, or ``None``."""
@@ -82,8 +88,8 @@ class SqlPublicStore:
 
 
 def _checked_key(key: str) -> str:
-    if not isinstance(key, str) or not key:
-        raise UsageError("key must be a non-empty text")
+    if not isinstance(key, str):
+        raise TypeError(f"key must be a text, not {type(key).__name__}.")
     if len(key) > LONGEST_KEY:
         raise UsageError(f"key has {len(key)} characters, over the limit of {LONGEST_KEY}")
     if "\x00" in key or any("\ud800" <= each <= "\udfff" for each in key):

@@ -16,7 +16,6 @@ from sqlalchemy import (
     Double,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     String,
     Table,
@@ -27,8 +26,8 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy.dialects.mysql import MEDIUMTEXT, VARBINARY
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
+from sqlalchemy.types import TypeEngine, UserDefinedType
 
 LONGEST_KEY: Final = 255
 """Characters of a public store key."""
@@ -42,6 +41,16 @@ _ON_MYSQL: Final[dict[str, Any]] = {
 }
 
 
+class _Bytes(UserDefinedType[Any]):
+    """MySQL's VARBINARY, written as text: aiomysql 0.3 cannot write bytes with PyMySQL 1.2."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """Return the type's name in SQL."""
+        return f"VARBINARY({4 * LONGEST_KEY})"
+
+
 class ExactText(TypeDecorator[str]):
     """Text that differs when it differs in trailing blanks, which MySQL's text columns overlook."""
 
@@ -50,17 +59,11 @@ class ExactText(TypeDecorator[str]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Choose bytes on MySQL."""
-        if dialect.name == "mysql":
-            return dialect.type_descriptor(LargeBinary().with_variant(VARBINARY(4 * LONGEST_KEY), "mysql"))
-        return dialect.type_descriptor(String(LONGEST_KEY))
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        """Write."""
-        return value.encode() if value is not None and dialect.name == "mysql" else value
+        return dialect.type_descriptor(_Bytes() if dialect.name == "mysql" else String(LONGEST_KEY))
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002 - the base's signature
         """Read."""
-        return bytes(value).decode() if isinstance(value, (bytes, bytearray, memoryview)) else value
+        return value.decode() if isinstance(value, bytes) else value
 
 
 def _partial(name: str, *columns: Any, where: str) -> Index:

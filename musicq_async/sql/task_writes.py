@@ -30,7 +30,8 @@ def known_positions(connection: Connection, ids: Sequence[str]) -> dict[str, int
     """Return which of the ids exist, with their positions: the same position tells that a row is the very one."""
     known: dict[str, int] = {}
     for start in range(0, len(ids), LONGEST_LIST):
-        known.update(connection.execute(_KNOWN, {"ids": ids[start : start + LONGEST_LIST]}).tuples().all())
+        rows = connection.execute(_KNOWN, {"ids": ids[start : start + LONGEST_LIST]})
+        known |= {row.task_id: row.position for row in rows}
     return known
 
 
