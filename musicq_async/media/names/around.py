@@ -21,6 +21,7 @@ from musicq_async.media.names.lexicon import (
     SHOW,
     SUNG_TO,
     THEME,
+    WEAK_NAME,
     Hit,
     Words,
     only_noise,
@@ -57,7 +58,7 @@ class People:
 NOBODY: Final = People()
 
 
-def take_tags(text: str, place: int, clues: Clues) -> str:
+def take_tags(text: str, place: int, clues: Clues, names: Names) -> str:
     """Move what a text says of the recording into the clues; return the text without it."""
     for pattern, kind in _SAID:
         match = pattern.search(text)
@@ -65,7 +66,7 @@ def take_tags(text: str, place: int, clues: Clues) -> str:
             clues.tag(place + match.start, match.text, kind)
             text = f"{text[: match.start]} {text[match.end :]}" if kind != "live" else _without_event(text, match)
     for token in re.finditer(r"[^\s,，。！!？?|｜~～/／:：]+", text):
-        kind_here = _token_kind(token.group())
+        kind_here = _token_kind(token.group(), names, alone=trimmed(text) == token.group())
         if kind_here:
             clues.tag(place + token.start(), token.group(), kind_here)
             text = text.replace(token.group(), " ", 1)
@@ -80,15 +81,15 @@ def _without_event(text: str, match: Hit) -> str:
     return f"{before} {after}"
 
 
-def _token_kind(token: str) -> TagKind | None:
+def _token_kind(token: str, names: Names, *, alone: bool) -> TagKind | None:
     """Return what a single word says of the recording, None if it is no tag: too long, or part of a sentence."""
-    if len(token) > 14 or only_noise(token):
+    if len(token) > 14 or only_noise(token) or names.is_artist(token):
         return None
     if THEME.search(token) and len(token) > 2 and not SENTENCE.search(token):
         return "source"
     if len(token) > 10 or SENTENCE.search(token):
         return None
-    if INSTRUMENTS.match(token) and PLAYED.search(token):
+    if INSTRUMENTS.match(token) and PLAYED.search(token) or (INSTRUMENTS.fullmatch(token) and not alone):
         return "instrumental"
     kind = worded_kind(token)
     if kind in _ONE_SONG_TAGS and (_TAG_ENDS.search(token) or _LANGUAGE.fullmatch(token)):
@@ -102,20 +103,20 @@ def artists_before(text: str, place: int, clues: Clues, names: Names) -> People:
     match = PERSON_TO_PERSON.last(text)
     if match is not None:
         return _person_to_person(text, match, place, clues, names)
-    return _nearest(take_tags(text, place, clues), names)
+    return _nearest(take_tags(text, place, clues, names), names)
 
 
 def _person_to_person(text: str, match: Hit, place: int, clues: Clues, names: Names) -> People:
     """Read ``X翻唱Y的``, ``翻唱Y``, ``X深情演唱``."""
     performer, original = text[: match.start], text[match.end :]
     covered = _covered(original, names)
-    take_tags(match.text, place + match.start, clues)
+    take_tags(match.text, place + match.start, clues, names)
     if covered or re.search("[翻致改]", match.text):
         clues.cover = True
     elif trimmed(original):
-        return _nearest(take_tags(text, place, clues), names)
+        return _nearest(take_tags(text, place, clues, names), names)
     clues.originals.extend(covered)
-    return _nearest(take_tags(performer, place, clues), names)
+    return _nearest(take_tags(performer, place, clues, names), names)
 
 
 def _covered(text: str, names: Names) -> tuple[str, ...]:
@@ -143,7 +144,7 @@ def _without_asides(clause: str) -> str:
     """Drop the words of a clause that are noise, a show or a date."""
     clause = _YEAR.sub(" ", clause)
     words = [word for word in clause.split(" ") if word and not SHOW.search(word)]
-    kept = [word for word in words if not only_noise(word)]
+    kept = [word for word in words if not only_noise(word) or not re.search(r"\w", word)]
     return " ".join(kept)
 
 
@@ -154,9 +155,9 @@ def artists_after(text: str, place: int, clues: Clues, names: Names, *, follows_
     if match is not None and (covered := known_in(text[match.end :], names)):
         clues.originals.extend(covered)
         clues.cover = True
-        take_tags(match.text, place + match.start, clues)
+        take_tags(match.text, place + match.start, clues, names)
         text = text[: match.start]
-    text = EDGE_NOISE.without(take_tags(text, place, clues))
+    text = EDGE_NOISE.without(take_tags(text, place, clues, names))
     introduced = _INTRODUCED.match(text)
     if introduced is not None:
         people = _introduced(introduced["who"], names)
@@ -166,9 +167,14 @@ def artists_after(text: str, place: int, clues: Clues, names: Names, *, follows_
     if artists := named_in(bare, names):
         if any(names.is_artist(artist) for artist in artists) or follows_work:
             return People(artists=artists)
-        if all(surely_a_person(artist) or _SHORT_NAME.fullmatch(artist) for artist in artists):
+        if all(_may_be_a_name(artist) for artist in artists):
             return People(artists=artists, found="inferred")
     return People(artists=known_in(text, names))
+
+
+def _may_be_a_name(artist: str) -> bool:
+    """Say whether a lone word behind a song is likely who sings it."""
+    return surely_a_person(artist) or (_SHORT_NAME.fullmatch(artist) is not None and not WEAK_NAME.search(artist))
 
 
 def _first_clause(text: str) -> str:

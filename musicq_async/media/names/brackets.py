@@ -30,6 +30,7 @@ from musicq_async.media.names.values import TagKind
 
 _WORKS_QUOTED: Final = re.compile("[《「『]")
 _LONE_ZONE: Final = re.compile(r"(?:tv)?(?:アニメ|映画|ゲーム|动画|電影|电影|游戏|动漫|番剧|电视剧|影视|综艺|演奏|舞台)\Z", re.IGNORECASE)
+_SUBTITLES: Final = re.compile("字|歌词|歌詞|翻译|双语|雙語|sub", re.IGNORECASE)
 _PARTS: Final = re.compile(r"\s*[/／|｜丨·+＋&＆・]\s*")
 _PERFORMED: Final[tuple[tuple[Words, TagKind], ...]] = ((COVER, "cover"), (SUNG_TO, "acoustic"), (PLAYED, "instrumental"))
 _SIDE_KINDS: Final[frozenset[TagKind]] = frozenset(
@@ -105,7 +106,7 @@ def split_known(text: str, names: Names) -> tuple[str, ...]:
 
 def _read_square(text: str, place: int, clues: Clues, names: Names) -> None:
     """A square bracket holds a performer, a category, or both; several things may stand beside each other."""
-    if names.never_splits(text) or _read_whole(text, place, clues, names):
+    if _read_whole(text, place, clues, names):
         return
     parts = [part for part in _PARTS.split(text) if part]
     if len(parts) > 1 and not split_known(text, names):
@@ -143,6 +144,8 @@ def _read_label(text: str, place: int, clues: Clues, names: Names) -> None:
         return
     kind = worded_kind(core)
     known = known_in(core, names)
+    if kind == "language" and _SUBTITLES.search(text):
+        return
     if kind in _SIDE_KINDS and not known:
         clues.tag(place + max(text.find(core), 0), core, kind)
         return

@@ -10,7 +10,7 @@ from musicq_async.media.names.dictionary import Names
 from musicq_async.media.names.lexicon import COVER, only_noise
 from musicq_async.media.names.performers import is_name, split_artists, trimmed, without_roles
 
-_WHO: Final = r"\s*(?P<who>[^|｜丨。！!？?~～\n]+?)(?=\s+[-–—]+\s|\s*[|｜丨。！？?~～]|\s{2}|\Z)"
+_WHO: Final = r"\s*(?P<who>[^|｜丨。！!？?~～\n]+?)(?=\s+[-–—]+\s|\s+by\s|\s*[|｜丨。！？?~～]|\s{2}|\Z)"
 _PERFORMED_BY: Final = re.compile(
     r"(?:(?P<mark>(?:(?<![A-Za-z])(?:cover(?:e?d)?|coverd|sung|performed)|歌ってみた|翻唱|カバー)\s*by)(?![A-Za-z])\s*[:：]?"
     r"|(?P<cover>翻唱者?|カバー)\s*[:：]"

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from musicq_async.media.names.characters import CJK, HAN, HANGUL, LATIN, scripts
-from musicq_async.media.names.dictionary import Names, surnames
+from musicq_async.media.names.dictionary import Names, is_work, surnames
 from musicq_async.media.names.keys import artist_key
 from musicq_async.media.names.lexicon import (
     ANYONE,
@@ -120,7 +120,7 @@ def is_name(text: str, names: Names, *, introduced: bool = False) -> bool:
         return True
     if not re.search(r"[^\W\d_]", text) or only_noise(text) or ANYONE.match(text):
         return False
-    if EDGE_SENTENCE.search(text) or SENTENCE.search(text) or re.search("[，。！？?；;…“”]", text):
+    if is_work(text) or EDGE_SENTENCE.search(text) or SENTENCE.search(text) or re.search("[，。！？?；;…“”]", text):
         return False
     han = len(re.findall(f"[{CJK}]", text))
     words = len(re.findall(rf"[{LATIN}0-9'.&!]+", text))

@@ -8,7 +8,17 @@ from typing import Final, Literal
 
 from musicq_async.media.names.characters import CJK, HAN
 from musicq_async.media.names.dictionary import Names
-from musicq_async.media.names.lexicon import EDGE_NOISE, FEATURING, HEAD_NOISE, SENTENCE, SEPARATORS, only_noise
+from musicq_async.media.names.lexicon import (
+    EDGE_NOISE,
+    FEATURING,
+    HEAD_NOISE,
+    SENTENCE,
+    SEPARATORS,
+    SHOW,
+    THEME,
+    WEAK_NAME,
+    only_noise,
+)
 from musicq_async.media.names.performers import (
     all_known,
     is_name,
@@ -30,6 +40,8 @@ _SPACED: Final[tuple[tuple[re.Pattern[str], Default], ...]] = (
 )
 _TIGHT_DASH: Final = re.compile(r"[-–—－]")
 _TIGHT_OTHERS: Final = re.compile(r"\s*[:：_·•/]\s*")
+_CONSTANT, _KNOWN, _FEATURES = 5, 4, 3
+"""How surely a side names the artist: all parts share it, it is known, it names several; less is 2 it can, 1 hardly, 0 not."""
 _LONG_TITLE: Final = 30
 
 
@@ -50,6 +62,21 @@ def without_edge_noise(text: str) -> str:
     shorter = EDGE_NOISE.without(text)
     shorter = HEAD_NOISE.without(shorter) if shorter.strip() else shorter
     return trimmed_title(shorter) or trimmed_title(text)
+
+
+def without_empty_parts(text: str) -> str:
+    """Drop what stands between separators and says nothing of the song: a channel, a show, 插曲."""
+    for separator, _ in _SPACED:
+        places = [0, *(end for match in separator.finditer(text) for end in (match.start(), match.end())), len(text)]
+        parts = [(places[at], places[at + 1]) for at in range(0, len(places) - 1, 2)]
+        telling = [place for place in parts if not _says_nothing(trimmed_title(text[place[0] : place[1]]))]
+        if telling and len(telling) < len(parts):
+            text = " - ".join(text[start:end] for start, end in telling)
+    return text
+
+
+def _says_nothing(part: str) -> bool:
+    return only_noise(part) or SHOW.fullmatch(part) is not None or THEME.fullmatch(part) is not None
 
 
 def trimmed_title(text: str) -> str:
@@ -74,13 +101,13 @@ def _split_tight(text: str, uploader: str | None, names: Names, constant: tuple[
     parts = [part.strip() for part in _TIGHT_DASH.split(text)]
     if len(parts) > 1 and all(parts):
         scores = [_score(part, uploader, names, constant) for part in parts]
-        if max(scores) >= 3:
+        if max(scores) >= _KNOWN:
             return _known_tight(text, scores, parts, uploader, names, constant)
         if len(parts) <= 3 and all(re.search(f"[{CJK}]", part) for part in parts[:2]):
             return _decided(parts, "artist", uploader, names, constant)
     for match in _TIGHT_OTHERS.finditer(text):
         sides = [text[: match.start()].strip(), text[match.end() :].strip()]
-        if all(sides) and any(_score(side, uploader, names, constant) >= 3 for side in sides):
+        if all(sides) and any(_score(side, uploader, names, constant) >= _KNOWN for side in sides):
             return _decided(sides, "artist", uploader, names, constant)
     return None
 
@@ -89,11 +116,11 @@ def _known_tight(
     text: str, scores: list[int], parts: list[str], uploader: str | None, names: Names, constant: tuple[str, ...]
 ) -> Sides:
     """Split where the known artist ends; further hyphens of the title are its own, unless three parts name an event."""
-    if len(parts) == 3 and scores[0] >= 3 and all(re.search(f"[{HAN}]", part) for part in parts[1:]):
+    if len(parts) == 3 and scores[0] >= _KNOWN and all(re.search(f"[{HAN}]", part) for part in parts[1:]):
         return Sides(title=parts[1], artists=_side_artists(parts[0], names), sure=False, extra=(parts[2],))
-    if scores[0] >= 3:
+    if scores[0] >= _KNOWN:
         sides = [parts[0], text[len(parts[0]) :].lstrip(" -–—－")]
-    elif scores[-1] >= 3:
+    elif scores[-1] >= _KNOWN:
         sides = [text[: len(text) - len(parts[-1])].rstrip(" -–—－"), parts[-1]]
     else:
         sides = parts
@@ -110,7 +137,7 @@ def _decided(parts: list[str], default: Default, uploader: str | None, names: Na
     others = [part for index, part in enumerate(parts) if index != at]
     title = next((part for part in others if not only_noise(part) and worded_kind(part) != "source"), others[0])
     extra = tuple(part for part in others if part is not title)
-    sure = best >= 2 and (len(winners) == 1 or best >= 3)
+    sure = best >= _FEATURES and (len(winners) == 1 or best >= _KNOWN)
     artists = _side_artists(parts[at], names)
     title = _without_artist(title, artists, names)
     return _with_guests(Sides(title=title, artists=artists, sure=sure, extra=extra), names)
@@ -140,21 +167,23 @@ def _with_guests(sides: Sides, names: Names) -> Sides:
 
 
 def _score(part: str, uploader: str | None, names: Names, constant: tuple[str, ...]) -> int:
-    """Return how surely a side names the artist: 3 known, 2 it features somebody, 1 it can, 0 it cannot."""
+    """Return how surely a side names the artist."""
     if part in constant:
-        return 4
+        return _CONSTANT
     artists = _side_artists(part, names)
     if not artists:
         return 0
     if any(names.is_artist(artist) for artist in artists) and (len(artists) > 1 or names.is_artist(artists[0])):
-        return 3
+        return _KNOWN
     if is_uploader(artists, uploader):
-        return 3
+        return _KNOWN
     if FEATURING.search(part):
-        return 2
+        return _FEATURES
     if not all(is_name(artist, names) for artist in artists) or len(re.findall(f"[{HAN}]", part)) > 6 * len(artists):
         return 0
-    return 2 if len(artists) > 1 and SEPARATORS.search(part) and all(len(artist) < 12 for artist in artists) else 1
+    if len(artists) > 1 and SEPARATORS.search(part) and all(len(artist) < 12 for artist in artists):
+        return _FEATURES
+    return 1 if WEAK_NAME.search(part) else 2
 
 
 def split_spaces(text: str, names: Names) -> Sides | None:

@@ -12,7 +12,10 @@ from musicq_async.media.names.dictionary import Names, is_work
 from musicq_async.media.names.lexicon import (
     ALBUM,
     EDGE_NOISE,
+    EDGE_SENTENCE,
+    GATHERING,
     LIVE,
+    PLAYED,
     SENTENCE,
     SHOW,
     THEME,
@@ -41,6 +44,8 @@ class Line:
     pieces: list[Piece]
     songs: list[int] = field(default_factory=list)
     works: list[int] = field(default_factory=list)
+    guessed: bool = False
+    """Whether the song is named like the work, for want of anything else."""
 
     def before(self) -> tuple[str, int]:
         """Return the text in front of the first song, and where it begins."""
@@ -77,6 +82,10 @@ def find_songs(line: Line, clues: Clues, names: Names) -> None:
         elif songs:
             line.songs = songs
             break
+    if not line.songs and not _has_another_title(line, names):
+        named = [index for index in line.works if not SHOW.search(line.pieces[index].text)]
+        line.songs = named[-1:]
+        line.guessed = bool(named)
     for index in line.works:
         _take_source(line, index, clues)
 
@@ -86,6 +95,8 @@ def _has_another_title(line: Line, names: Names) -> bool:
     rest = trimmed(without_noise(LIVE.without(THEME.without(line.plain))))
     for mention in reversed(names.mentions(rest)):
         rest = rest[: mention.start] + rest[mention.end :]
+    if PLAYED.search(rest) or EDGE_SENTENCE.search(rest):
+        return False
     return 1 < len(trimmed(rest)) <= 20 and not named_in_all(rest, names) and SENTENCE.search(rest) is None
 
 
@@ -112,7 +123,7 @@ def piece_is_work(line: Line, index: int, quoted: list[int]) -> bool:
     if not later:
         return is_work(piece.text) and len(quoted) > 1
     between = " ".join(other.text for other in line.pieces[index + 1 : later[0]] if other.kind == "text")
-    return is_work(piece.text) or THEME.search(between) is not None
+    return is_work(piece.text) or bool(THEME.search(between) or GATHERING.search(piece.text))
 
 
 def _text_at(line: Line, index: int) -> str:
@@ -125,7 +136,8 @@ def _is_lyric(line: Line, index: int) -> bool:
     """Say whether a “quote” is a line sung or a thing said rather than a title."""
     text = line.pieces[index].text
     after = _text_at(line, index + 1)
-    if re.match(r"\s*(?:[—―-]{2,}|[,，。！!？?~～…的])", after) or re.search("[,，。！!？?…~～；;]", text):
+    spoken = "[,，。！!？?…~～；;]" if re.search(f"[{CJK}]", text) else "[。；;…]"
+    if re.match(r"\s*(?:[—―-]{2,}|[,，。！!？?~～…的])", after) or re.search(spoken, text):
         return True
     return len(re.findall(f"[{CJK}]", text)) > 10 or (SENTENCE.search(text) is not None and len(text) > 6)
 

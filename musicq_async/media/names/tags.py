@@ -76,7 +76,7 @@ _KINDS: Final[tuple[tuple[TagKind, re.Pattern[str]], ...]] = (
     (
         "acoustic",
         _words(
-            f"弹唱|彈唱|不插电|不插電|弾き語り|アコースティック|어쿠스틱|清唱|[无無]伴奏|阿卡贝拉|{_INSTRUMENTS}",
+            f"弹唱|彈唱|不插电|不插電|弾き語り|アコースティック|어쿠스틱|清唱|[无無]伴奏|阿卡贝拉|アカペラ|{_INSTRUMENTS}",
             "acoustic|piano|guitar|a ?cc?app?ell?a",
         ),
     ),

@@ -13,7 +13,7 @@ from musicq_async.media.names.clues import Clues
 from musicq_async.media.names.credits import take_credits
 from musicq_async.media.names.dictionary import NAMES, Names
 from musicq_async.media.names.keys import name_key
-from musicq_async.media.names.lexicon import ALBUM, COLLECTION, MEDLEY, only_noise
+from musicq_async.media.names.lexicon import ALBUM, COLLECTION, FEATURING, MEDLEY, only_noise
 from musicq_async.media.names.parts import constant_sides, heading_artist_text, says_nothing, without_index
 from musicq_async.media.names.performers import (
     all_known,
@@ -21,6 +21,7 @@ from musicq_async.media.names.performers import (
     is_uploader,
     known_in,
     named_in,
+    split_artists,
     trimmed,
     uploader_name,
 )
@@ -32,6 +33,7 @@ from musicq_async.media.names.plain import (
     split_spaces,
     trimmed_title,
     without_edge_noise,
+    without_empty_parts,
 )
 from musicq_async.media.names.songs import Line, find_songs, is_medley, song_title
 from musicq_async.media.names.tags import worded_kind
@@ -190,7 +192,7 @@ def _read_quoted(raw: str, line: Line, clues: Clues, names: Names) -> Reading:
     return Reading(
         title=title,
         artists=people.artists or each_once(tuple(clues.bracketed), names) * (not clues.performers),
-        evidence="quoted",
+        evidence="plain" if line.guessed else "quoted",
         stated=people.found == "stated",
         collection=clues.collection,
     )
@@ -218,11 +220,11 @@ def _read_plain(
         return Reading(title=raw, artists=artists, evidence="raw", collection=True)
     bare = without_edge_noise(take_credits(text, place, clues, names))
     clues.structured |= trimmed(bare) != trimmed(text) or names.is_artist(uploader_name(uploader))
-    text = bare
+    text = without_empty_parts(bare)
     sides = split_plain(text, uploader, names, constant=constant)
     if sides is not None:
         return _from_sides(sides, place, clues, names)
-    text = without_edge_noise(take_tags(text, place, clues)) if text else text
+    text = without_edge_noise(take_tags(text, place, clues, names)) if text else text
     sides = split_plain(text, uploader, names, constant=constant) or split_spaces(text, names)
     if sides is not None:
         return _from_sides(sides, place, clues, names)
@@ -231,9 +233,9 @@ def _read_plain(
 
 def _from_sides(sides: Sides, place: int, clues: Clues, names: Names) -> Reading:
     for extra in sides.extra:
-        take_tags(extra, place + 1, clues)
+        take_tags(extra, place + 1, clues, names)
     title = without_edge_noise(sides.title)
-    bare = trimmed_title(take_tags(title, place, clues)) if is_titlelike(title) else title
+    bare = trimmed_title(take_tags(title, place, clues, names)) if is_titlelike(title) else title
     title, within = song_title(bare or title, place, clues, names)
     evidence: Evidence = "sided" if sides.sure and sides.sided else "plain"
     return Reading(title=title, artists=sides.artists or within, evidence=evidence)
@@ -252,6 +254,10 @@ def _without_sides(raw: str, text: str, line: Line, clues: Clues, names: Names) 
     works = [line.pieces[index] for index in line.works]
     if not trimmed(text) and works:
         return Reading(title=works[-1].text.strip(), artists=bracketed, evidence="plain")
+    guests = FEATURING.search(text)
+    if guests is not None and guests.start() and not all_known(named, names):
+        singers = split_artists(text[guests.end() :], names)
+        return Reading(title=text[: guests.start()].strip(), artists=each_once((*bracketed, *singers), names))
     if not is_titlelike(text):
         return Reading(title=raw, artists=(), evidence="raw")
     title, within = song_title(text, 0, clues, names)
