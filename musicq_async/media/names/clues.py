@@ -24,6 +24,8 @@ class Clues:
     """Names that stand alone in a bracket."""
     labels: list[tuple[int, str]] = field(default_factory=list)
     """What square brackets hold that is neither noise nor a category, by place: a name or a song."""
+    guests: list[str] = field(default_factory=list)
+    """Behind a ``feat.`` in the title itself."""
     cover: bool = False
     own_work: bool = False
     collection: bool = False

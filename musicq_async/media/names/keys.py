@@ -33,4 +33,5 @@ def name_key(text: str) -> str:
 def artist_key(text: str) -> str:
     """Return the key of an artist: ``name_key`` in one set of Han characters, without punctuation or an alias in brackets."""
     key = name_key(_ALIAS.sub("", text)) or name_key(text)
-    return _PUNCTUATION.sub("", key).translate(variants()) or key
+    bare = _PUNCTUATION.sub("", key)
+    return (key if len(bare) < 2 or bare.isdigit() else bare).translate(variants())

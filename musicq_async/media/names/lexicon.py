@@ -76,7 +76,7 @@ _NOISE_HAN: Final = (
     "欧美 华语 華語 内地 港台 日系 韩系 流行 治愈 治癒 治愈向 致郁 伤感 催泪 泪目 高能 前方高能 燃向 超燃 神级 神級 震撼 绝美 惊艳 超好听 好听 超甜 甜歌 炸裂 王炸 电音 蹦迪 车载 深夜 睡前 emo "
     "授权转载 已授权 授权 正版 独家 最新 存档 备份 合集 系列 歌单 歌單 精选 精選 投稿 个人 练习 练歌 卡拉ok 伴唱 卡点 混剪 剪辑版 剪辑 剪輯 手书 手書 动画 動畫 游戏 電影 电影 影视 "
     "音乐录影带 音樂錄影帶 官方版 超高清 现场版官方 视频 視頻 影片 版本 本家 公式 歌詞付き 歌詞付 字幕付き 高音質 フル フルバージョン 映像 ミュージックビデオ 新曲 切り抜き 首本名曲 乐评 反应 reaction 预告 先行 "
-    "古风 国风 民谣 摇滚 说唱 爵士 戏腔 纯人声 二次元 acg 直播 术力口 ボカロ曲 ボカロ 虚拟歌手 虚拟主播 调教 中文填词 填词 词曲 首唱 新唱 纪念 周年 生日 生贺 告白 神还原 超还原 还原 舞台 直拍 打歌 回归 竖版 横版 投屏 全程 片段 cut 高潮 副歌 必听 必聽 入坑 开口跪 一起听 收听 聆听 "
+    "古风 国风 民谣 摇滚 说唱 爵士 戏腔 纯人声 二次元 acg 直播 ホロライブ にじさんじ ぶいすぽ 個人勢 虚拟up 术力口 ボカロ曲 ボカロ 虚拟歌手 虚拟主播 调教 中文填词 填词 词曲 首唱 新唱 纪念 周年 生日 生贺 告白 神还原 超还原 还原 舞台 直拍 打歌 回归 竖版 横版 投屏 全程 片段 cut 高潮 副歌 必听 必聽 入坑 开口跪 一起听 收听 聆听 "
     "ai 生贺曲 电台 节奏 氛围感 氛围 宅家 学习 专注 开车 手机铃声 铃声 钢琴谱 吉他谱 乐谱 谱子 附谱 教学 教程 可视化 波形 百听不厌 耳朵怀孕 天籁 天籁之音 洗脑 魔性 上头 强推 吐血推荐 白噪音 疗愈 绝绝子 听哭 不火天理难容 回忆杀 爷青回 泪崩 破防 "
     "华纳 索尼 滚石 环球 福茂 华研 相信音乐 杰威尔 英皇 海蝶 种子音乐 种子 添翼 "
     "mv付 pv付 付き 付 公开 公開 解禁 歌唱 大合唱"
@@ -84,7 +84,7 @@ _NOISE_HAN: Final = (
 _NOISE_LATIN: Final = (
     r"hi-?res(?: ?audio)?|flac|wav|dsd|ape|sq|hq|hd|uhd|fhd|8k|4k|2k|hdr|sdr|\d{3,4}[pi]\d{0,3}|\d{2,3} ?fps|\d+ ?k ?hz|\d+(?:\.\d+)? ?k ?hz|\d+ ?bits?|\d+ ?kbps|320k|dolby(?: ?atmos)?|atmos|dts|"
     r"official|lyrics?|videos?|audio|visuali[sz]er|music|mv|m/v|pv|amv|mad|mmd|vocaloid|utau|full(?: ver(?:sion)?\.?)?|teaser|trailer|clip|performance|dance ?practice|special|"
-    r"eng|chn|kor|jpn?|cn|sub(?:title)?s?|subbed|cc|hifi|hi-?fi|asmr|repo|up|new|hot|best|loop|remaster(?:ed)? 4k|vlog|stage|mix by|out now|color coded|han|rom|bilibili|b站|youtube|ytb|tiktok|sony(?: ?music)?|warner(?: ?music)?|universal|jvr(?: ?music)?|him|rock records|1thek|smtown|hybe(?: labels)?|yg|jyp|avex|the first take|360r?a?|5\.1|24bit|ai"
+    r"eng|chn|kor|jpn?|cn|sub(?:title)?s?|subbed|cc|hifi|hi-?fi|asmr|repo|up|new|hot|best|loop|remaster(?:ed)? 4k|vlog|stage|mix by|out now|color coded|han|rom|bilibili|b站|hololive|nijisanji|vspo|vtuber|vup|youtube|ytb|tiktok|sony(?: ?music)?|warner(?: ?music)?|universal|jvr(?: ?music)?|him|rock records|1thek|smtown|hybe(?: labels)?|yg|jyp|avex|the first take|360r?a?|5\.1|24bit|ai"
 )
 _FILLER: Final = re.compile(
     r"[\W\d_]+|[的版首向级級中第与與和及+合全超最纯純附带帶含有无無在再更多款这這一个個年月日期号號上下高级感级天次遍万]|(?<![a-z])(?:the|by|in|of|with|ver|version|and|x|a|p|k|no|vol|ed)(?![a-z])",
@@ -121,7 +121,8 @@ HEAD_NOISE: Final = Words(
 
 def only_noise(text: str) -> bool:
     """Say whether nothing is left of the text without its words of quality and service."""
-    return not _FILLER.sub("", simplified(NOISE.without(text, " ")))
+    rest = NOISE.without(text, " ")
+    return not _FILLER.sub("", simplified(rest)) and (rest != text or re.search(r"[^\W\d_]", text) is None)
 
 
 def without_noise(text: str) -> str:

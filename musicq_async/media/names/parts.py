@@ -16,7 +16,7 @@ _INDEX: Final = re.compile(
 _BRACKETED_INDEX: Final = re.compile(r"[\[【(（]\s*[Pp]?(?P<number>\d{1,4})\s*[\]】)）]\s*(?P<rest>\S.*)", re.DOTALL)
 _SIDE: Final = re.compile(r"\s+[-–—/|_]\s+|[-–—／|｜_]")
 _SHARE: Final = 0.6
-_MACHINE_NAME: Final = re.compile(r"(?:[A-Za-z]*[_-]?\d{4,}[\d_\-.A-Za-z]*|[A-Za-z0-9_\-]*(?:1080|720|2160|480)[pP]?[A-Za-z0-9_\-.]*|(?:video|untitled|sequence|final|output|mv|audio|main)[\s_\-\d()]*)(?:\.[a-z0-9]{2,4})?", re.IGNORECASE)
+_MACHINE_NAME: Final = re.compile(r"(?:[A-Za-z]*[_-]?\d{5,}[\d_\-.A-Za-z]*|[A-Za-z]+[_-]?\d{4}|[A-Za-z0-9_\-]*(?:1080|720|2160|480)[pP]?[A-Za-z0-9_\-.]*|(?:video|untitled|sequence|final|output|mv|audio|main)[\s_\-\d()]*)(?:\.[a-z0-9]{2,4})?", re.IGNORECASE)
 
 
 def without_index(part: str, parts: Sequence[str]) -> str:
@@ -97,7 +97,10 @@ def constant_sides(parts: Sequence[str]) -> tuple[str, ...]:
 def says_nothing(part: str) -> bool:
     """Say whether a part's name is only a number, a word of quality, or a file's name."""
     text = part.strip()
-    return not text or only_noise(text) or re.fullmatch(r"(?:[Pp]|第)?\d+[集P话]?", text) is not None or _MACHINE_NAME.fullmatch(text) is not None
+    if re.fullmatch(r"\d{3,4}", text) and not _MACHINE_NAME.fullmatch(text + "p"):
+        return False
+    numbered = re.fullmatch(r"(?:[Pp]|第)?\d+[集P话]?|正片|视频|全片", text) is not None
+    return not text or numbered or only_noise(text) or _MACHINE_NAME.fullmatch(text) is not None
 
 
 def heading_artist_text(heading: str) -> str:

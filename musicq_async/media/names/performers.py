@@ -11,6 +11,7 @@ from musicq_async.media.names.keys import artist_key
 from musicq_async.media.names.lexicon import (
     ANYONE,
     EDGE_SENTENCE,
+    INSTRUMENTS,
     ROLE_AFTER,
     ROLE_BEFORE,
     SENTENCE,
@@ -100,6 +101,13 @@ def one_name(text: str, names: Names) -> str:
     """Return the first of two names of one artist: ``周杰倫 Jay Chou``, ``aespa 에스파``."""
     if names.is_artist(text):
         return text
+    mentions = names.mentions(text)
+    if mentions and all(names.same(mentions[0].name, mention.name) for mention in mentions):
+        han = [mention for mention in mentions if scripts(mention.name) == {"han"}]
+        chosen = (han or mentions)[0]
+        rest = text[: mentions[0].start] + text[mentions[-1].end :] if len(mentions) > 1 else text.replace(chosen.name, "", 1)
+        if scripts(rest) <= {"latin"} and (len(mentions) > 1 or han) and not re.search(r"\d", rest):
+            return chosen.name
     match = _TWO_NAMES.fullmatch(text)
     if match:
         return match[match.lastindex or 0]
@@ -118,7 +126,7 @@ def is_name(text: str, names: Names, *, introduced: bool = False) -> bool:
     text = text.strip()
     if names.is_artist(text) or names.never_splits(text):
         return True
-    if not re.search(r"[^\W\d_]", text) or only_noise(text) or ANYONE.match(text):
+    if not re.search(r"[^\W\d_]", text) or only_noise(text) or ANYONE.match(text) or INSTRUMENTS.fullmatch(text):
         return False
     if is_work(text) or EDGE_SENTENCE.search(text) or SENTENCE.search(text) or re.search("[，。！？?；;…“”]", text):
         return False

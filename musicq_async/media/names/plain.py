@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from musicq_async.media.names.characters import CJK, HAN
-from musicq_async.media.names.dictionary import Names
+from musicq_async.media.names.dictionary import Names, is_work
 from musicq_async.media.names.lexicon import (
     EDGE_NOISE,
     FEATURING,
@@ -76,7 +76,7 @@ def without_empty_parts(text: str) -> str:
 
 
 def _says_nothing(part: str) -> bool:
-    return only_noise(part) or SHOW.fullmatch(part) is not None or THEME.fullmatch(part) is not None
+    return (only_noise(part) and not part.isdecimal()) or SHOW.fullmatch(part) is not None or THEME.fullmatch(part) is not None
 
 
 def trimmed_title(text: str) -> str:
@@ -129,6 +129,10 @@ def _known_tight(
 
 def _decided(parts: list[str], default: Default, uploader: str | None, names: Names, constant: tuple[str, ...]) -> Sides:
     """Choose the artist's side: who is known or uploads, then who features somebody, then who can be a name at all."""
+    sources = [part for part in parts if _is_source(part, names)]
+    parts = [part for part in parts if part not in sources] or parts
+    if len(parts) == 1:
+        return Sides(title=parts[0], extra=tuple(sources), sided=False)
     scores = [_score(part, uploader, names, constant) for part in parts]
     best = max(scores)
     winners = [index for index, score in enumerate(scores) if score == best]
@@ -136,11 +140,18 @@ def _decided(parts: list[str], default: Default, uploader: str | None, names: Na
     at = winners[0] if len(winners) == 1 else fallback if fallback in winners else winners[0]
     others = [part for index, part in enumerate(parts) if index != at]
     title = next((part for part in others if not only_noise(part) and worded_kind(part) != "source"), others[0])
-    extra = tuple(part for part in others if part is not title)
+    extra = (*(part for part in others if part is not title), *(part for part in sources if part not in parts))
     sure = best >= _FEATURES and (len(winners) == 1 or best >= _KNOWN)
     artists = _side_artists(parts[at], names)
     title = _without_artist(title, artists, names)
     return _with_guests(Sides(title=title, artists=artists, sure=sure, extra=extra), names)
+
+
+def _is_source(part: str, names: Names) -> bool:
+    """Say whether a side names the film or game that the song is from: ``东京喰种 OP``."""
+    theme = THEME.last(part)
+    themed = theme is not None and (worded_kind(part) == "source" or theme.end == len(part))
+    return not names.is_artist(part) and (is_work(part) or themed)
 
 
 def _without_artist(title: str, artists: tuple[str, ...], names: Names) -> str:
@@ -198,7 +209,7 @@ def split_spaces(text: str, names: Names) -> Sides | None:
                 return Sides(title=trimmed_title(" ".join(title)), artists=found, sided=False)
     mention = next(iter(names.mentions(text)), None)
     if mention is not None and mention.start == 0 and re.match(f"[{HAN}]", text[mention.end :]):
-        title = trimmed_title(text[mention.end :])
+        title = trimmed_title(text[mention.end :].removeprefix("的"))
         if len(title) > 1 and is_titlelike(title) and re.match(f"[{HAN}]", mention.name):
             return Sides(title=title, artists=(mention.name,), sided=False)
     return None
@@ -207,6 +218,8 @@ def split_spaces(text: str, names: Names) -> Sides | None:
 def is_titlelike(text: str) -> bool:
     """Say whether a plain text can be a title: not too long, and not a sentence about the song."""
     text = trimmed(text)
+    if re.fullmatch(r"\d{2,}", text):
+        return True
     if not text or only_noise(text) or len(text) > _LONG_TITLE * 2:
         return False
     han = len(re.findall(f"[{CJK}]", text))

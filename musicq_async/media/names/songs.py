@@ -13,6 +13,7 @@ from musicq_async.media.names.lexicon import (
     ALBUM,
     EDGE_NOISE,
     EDGE_SENTENCE,
+    FEATURING,
     GATHERING,
     LIVE,
     PLAYED,
@@ -25,7 +26,7 @@ from musicq_async.media.names.lexicon import (
     without_noise,
 )
 from musicq_async.media.names.parse import peeled
-from musicq_async.media.names.performers import all_known, named_in, surely_a_person, trimmed
+from musicq_async.media.names.performers import all_known, named_in, split_artists, surely_a_person, trimmed
 from musicq_async.media.names.pieces import Piece, cut
 from musicq_async.media.names.tags import tag_kind, worded_kind
 from musicq_async.media.names.values import TagKind
@@ -82,6 +83,9 @@ def find_songs(line: Line, clues: Clues, names: Names) -> None:
         elif songs:
             line.songs = songs
             break
+    for index, piece in enumerate(line.pieces):
+        if piece.kind in {"book", "corner"} and index not in (*line.songs, *line.works) and _beside_work_words(line, index):
+            line.works.append(index)
     if not line.songs and not _has_another_title(line, names):
         named = [index for index in line.works if not SHOW.search(line.pieces[index].text)]
         line.songs = named[-1:]
@@ -110,12 +114,11 @@ def piece_is_work(line: Line, index: int, quoted: list[int]) -> bool:
     piece = line.pieces[index]
     if piece.kind == "label":
         return False
-    before, after = _text_at(line, index - 1), _text_at(line, index + 1)
     if piece.kind == "quote":
-        return bool(WORK_BEFORE.search(before))
+        return bool(WORK_BEFORE.search(_text_at(line, index - 1)))
     if SHOW.search(piece.text) and len(piece.text) > 2:
         return True
-    if WORK_BEFORE.search(before) or WORK_AFTER.match(after):
+    if _beside_work_words(line, index):
         return True
     later = [other for other in quoted if other > index] or [
         other for other in range(index + 1, len(line.pieces)) if line.pieces[other].kind in _QUOTING
@@ -124,6 +127,10 @@ def piece_is_work(line: Line, index: int, quoted: list[int]) -> bool:
         return is_work(piece.text) and len(quoted) > 1
     between = " ".join(other.text for other in line.pieces[index + 1 : later[0]] if other.kind == "text")
     return is_work(piece.text) or bool(THEME.search(between) or GATHERING.search(piece.text))
+
+
+def _beside_work_words(line: Line, index: int) -> bool:
+    return bool(WORK_BEFORE.search(_text_at(line, index - 1)) or WORK_AFTER.match(_text_at(line, index + 1)))
 
 
 def _text_at(line: Line, index: int) -> str:
@@ -173,6 +180,10 @@ def song_title(text: str, place: int, clues: Clues, names: Names) -> tuple[str, 
             found = named_in(artist, names)
             if found and all(names.is_artist(name) for name in found) and not names.is_artist(title):
                 return song_title(title, place, clues, names)[0], found
+    guests = FEATURING.search(text)
+    if guests is not None and guests.start() and "(" not in text[: guests.start()] and "（" not in text[: guests.start()]:
+        clues.guests.extend(split_artists(text[guests.end() :], names))
+        text = text[: guests.start()]
     title, tags = peeled(text)
     for tag in tags:
         kind = tag_kind(tag.text, title, (), names)

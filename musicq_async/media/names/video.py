@@ -9,11 +9,12 @@ from typing import Final, Literal
 
 from musicq_async.media.names.around import People, artists_after, artists_before, take_tags
 from musicq_async.media.names.brackets import read_bracket
+from musicq_async.media.names.characters import scripts
 from musicq_async.media.names.clues import Clues
 from musicq_async.media.names.credits import take_credits
 from musicq_async.media.names.dictionary import NAMES, Names
 from musicq_async.media.names.keys import name_key
-from musicq_async.media.names.lexicon import ALBUM, COLLECTION, FEATURING, MEDLEY, only_noise
+from musicq_async.media.names.lexicon import ALBUM, COLLECTION, COVER, FEATURING, MEDLEY, OWN_WORK, THEME, only_noise
 from musicq_async.media.names.parts import constant_sides, heading_artist_text, says_nothing, without_index
 from musicq_async.media.names.performers import (
     all_known,
@@ -22,6 +23,7 @@ from musicq_async.media.names.performers import (
     known_in,
     named_in,
     split_artists,
+    surely_a_person,
     trimmed,
     uploader_name,
 )
@@ -42,6 +44,9 @@ from musicq_async.media.names.values import Confidence, Tag, VideoSong
 Evidence = Literal["quoted", "sided", "plain", "raw"]
 """Where the title comes from: quotes, a separator whose sides are sure, plain text, or nowhere."""
 
+_LAST: Final = 1 << 20
+"""The place of a tag that the title does not say."""
+_GROUP: Final = re.compile("乐队|樂隊|乐团|樂團|组合|合唱团")
 _RANK: Final[dict[Confidence, int]] = {"high": 2, "medium": 1, "low": 0}
 
 
@@ -72,18 +77,18 @@ def parse_video_title(
     channel, ``tags`` the video's tags. Never raises: a title without any structure comes back as it is, with low confidence.
     """
     heading, in_collection = _read(title, uploader, tags, names)
-    if not part or says_nothing(part):
+    if not part:
         return heading
     name = without_index(part, parts)
     if says_nothing(name):
         return heading
     constant = constant_sides(parts)
     song, _ = _read(name, uploader, (), names, constant=constant)
-    return _chosen(title, heading, song, name, in_collection=in_collection, several=len(parts) > 1, names=names)
+    return _chosen(title, heading, song, name, uploader, in_collection=in_collection, several=len(parts) > 1, names=names)
 
 
 def _chosen(
-    title: str, heading: VideoSong, song: VideoSong, part: str, *, in_collection: bool, several: bool, names: Names
+    title: str, heading: VideoSong, song: VideoSong, part: str, uploader: str | None, *, in_collection: bool, several: bool, names: Names
 ) -> VideoSong:
     """Choose between what the heading says and what the part says."""
     kind = worded_kind(part)
@@ -94,14 +99,14 @@ def _chosen(
         return heading if _RANK[heading.confidence] >= _RANK[song.confidence] else song
     if song.artists:
         return song
-    artists = _heading_artists(title, heading, names)
+    artists = _heading_artists(title, heading, uploader, names)
     if not artists:
         confidence: Confidence = "medium" if song.confidence == "high" or is_titlelike(song.title) else "low"
         return replace(song, confidence=confidence)
     return replace(song, artists=artists, confidence="medium")
 
 
-def _heading_artists(title: str, heading: VideoSong, names: Names) -> tuple[str, ...]:
+def _heading_artists(title: str, heading: VideoSong, uploader: str | None, names: Names) -> tuple[str, ...]:
     """Return the artist whose songs the video collects."""
     if heading.artists:
         return heading.artists
@@ -112,7 +117,11 @@ def _heading_artists(title: str, heading: VideoSong, names: Names) -> tuple[str,
     if clues.bracketed:
         return each_once(tuple(clues.bracketed), names)
     rest = heading_artist_text(line.plain)
-    return named_in(rest, names) if len(rest) <= 12 else ()
+    found = named_in(rest, names) if len(rest) <= 12 else ()
+    if found and all(surely_a_person(artist) or scripts(artist) - {"han"} or _GROUP.search(artist) for artist in found):
+        return found
+    own = COVER.search(title) or OWN_WORK.search(title)
+    return (uploader.strip(),) if own and uploader else ()
 
 
 def _read(
@@ -131,7 +140,10 @@ def _line(text: str, names: Names) -> tuple[Line, Clues]:
     """Read the brackets of a title that stand beside its song; texts and quotes stay in line."""
     clues = Clues()
     pieces: list[Piece] = []
-    for piece in _opened(cut(text)):
+    outer = cut(text)
+    opened = _opened(outer)
+    clues.structured = opened is not outer
+    for piece in opened:
         if piece.kind == "square" and _is_spaced_label(piece):
             pieces.append(replace(piece, kind="label", text=piece.text.strip()))
         elif piece.kind in {"square", "round"}:
@@ -233,12 +245,15 @@ def _read_plain(
 
 def _from_sides(sides: Sides, place: int, clues: Clues, names: Names) -> Reading:
     for extra in sides.extra:
-        take_tags(extra, place + 1, clues, names)
+        if THEME.search(extra):
+            clues.tag(place + 1, extra, "source")
+        else:
+            take_tags(extra, place + 1, clues, names)
     title = without_edge_noise(sides.title)
     bare = trimmed_title(take_tags(title, place, clues, names)) if is_titlelike(title) else title
     title, within = song_title(bare or title, place, clues, names)
     evidence: Evidence = "sided" if sides.sure and sides.sided else "plain"
-    return Reading(title=title, artists=sides.artists or within, evidence=evidence)
+    return Reading(title=title, artists=sides.artists or within or each_once(tuple(clues.bracketed), names), evidence=evidence)
 
 
 def _without_sides(raw: str, text: str, line: Line, clues: Clues, names: Names) -> Reading:
@@ -275,7 +290,7 @@ def _weighed(reading: Reading, clues: Clues, uploader: str | None, hints: Sequen
     clues.originals[:] = originals
     return VideoSong(
         title=reading.title,
-        artists=each_once(performers, names),
+        artists=each_once((*performers, *clues.guests), names),
         original_artists=clues.ordered_originals(performers),
         tags=clues.ordered_tags(),
         confidence=confidence,
@@ -315,6 +330,9 @@ def _from_outside(clues: Clues, uploader: str | None, hints: Sequence[str], name
         return (uploader.strip() if uploader and not names.is_artist(name) else name,)
     if name and names.is_artist(name):
         return (name,)
+    if name and uploader and any(COVER.fullmatch(hint.strip()) for hint in hints):
+        clues.tag(_LAST, "翻唱", "cover")
+        return (uploader.strip(),)
     known = [hint for hint in hints if names.is_artist(hint)]
     return (known[0],) if len(known) == 1 and not clues.cover else ()
 
