@@ -170,6 +170,7 @@ class Sink:
 @contextlib.contextmanager
 def sound_errors(what: str, sink: Sink | None = None) -> Iterator[None]:
     """Rename what FFmpeg raises; a full disk keeps its own error."""
+    need_av()
     import av  # noqa: PLC0415 - an extra
 
     try:

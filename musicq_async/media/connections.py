@@ -91,12 +91,17 @@ async def _quickest(addresses: list[str], port: int) -> anyio.abc.SocketStream:
     if len(addresses) == 1:
         return await anyio.connect_tcp(addresses[0], port)
     race = _Race()
-    async with anyio.create_task_group() as runners:
-        for address in addresses:
-            failed = anyio.Event()
-            runners.start_soon(race.run, address, port, failed, runners.cancel_scope)
-            with anyio.move_on_after(_HEAD_START):
-                await failed.wait()
+    try:
+        async with anyio.create_task_group() as runners:
+            for address in addresses:
+                failed = anyio.Event()
+                runners.start_soon(race.run, address, port, failed, runners.cancel_scope)
+                with anyio.move_on_after(_HEAD_START):
+                    await failed.wait()
+    except BaseException:
+        if race.winner is not None:
+            await anyio.aclose_forcefully(race.winner)
+        raise
     if race.winner is None:
         raise race.error or OSError("no address answered")
     return race.winner

@@ -11,11 +11,30 @@ from types import TracebackType
 from typing import BinaryIO, Literal, Self
 
 from musicq_async.errors import TransferBroken
-from musicq_async.media.files import Folder, checked_name, disk_errors, folded, numbered
+from musicq_async.media.files import Folder, SafeFolder, checked_name, disk_errors, folded, numbered
 from musicq_async.media.partial import SLOTS, lock_part, part_name
+from musicq_async.media.work import in_thread
 
 Existing = Literal["replace", "number"]
 """What becomes of a file that has the name already: it is replaced, or the new one gets a number."""
+
+
+async def save(
+    folder: SafeFolder, path: str | os.PathLike[str], content: bytes, *, existing: Existing = "replace"
+) -> Path:
+    """Put a small file (lyrics, a picture) below the folder in one step, in a thread; return its path.
+
+    Raises `UnsafePath` and `OutOfSpace`.
+    """
+
+    def work() -> Path:
+        parts = folder.parts(path)
+        with folder.folder(*parts[:-1]) as place, Draft(place, parts[-1]) as draft:
+            with disk_errors(parts[-1]):
+                draft.file.write(content)
+            return draft.place(existing=existing)
+
+    return await in_thread(work)
 
 
 class Draft:

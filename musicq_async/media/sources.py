@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
+from musicq_async.errors import InvalidParams
 from musicq_async.media.addresses import host_of, web_url
+
+_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +24,13 @@ class Source:
     """``name`` or ``name:port`` that may be reached although it is private."""
     expires_at: float | None = None
     """Epoch seconds after which the address answers no more."""
+
+    def check(self) -> None:
+        """Raise `InvalidParams` or `UnsafePath` for an address or header that cannot be sent; shows neither."""
+        web_url(self.url)
+        for name, value in self.headers.items():
+            if not _HEADER.fullmatch(name) or not value.isascii() or not value.isprintable():
+                raise InvalidParams(f"headers: {name[:40]!r} holds characters that no header may hold")
 
     @property
     def host(self) -> str:

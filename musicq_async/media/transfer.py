@@ -51,6 +51,8 @@ class TransferRules:
     """Seconds that a source rests after a failure that may pass, times its failures in a row."""
     tries: int = 6
     """Failures in a row, bringing nothing, after which a source is given up."""
+    patience: float = 15.0
+    """Seconds that the download waits for its last source; asked to wait longer, it ends and says how long."""
     slow_rate: int = 20 * 1024
     """Bytes a second below which a source is left for another, if there is one."""
     slow_window: float = 30.0
@@ -112,7 +114,7 @@ async def download(
     if not sources:
         raise InvalidParams("sources: at least one address is needed")
     for source in sources:
-        source.host  # noqa: B018 - refuses a bad address before anything is made
+        source.check()
     wanted = _Wanted(
         http=http,
         progress=progress,
@@ -262,6 +264,8 @@ class _Transfer:
             source, wait = self._pool.next(self._clock.monotonic())
             if source is None:
                 await self._refresh()
+            elif wait > self._rules.patience:
+                raise self._verdict()
             elif wait > 0:
                 await self._clock.sleep(wait)
             else:
@@ -269,9 +273,17 @@ class _Transfer:
 
     async def _refresh(self) -> None:
         if self._wanted.refresh is None or self._refreshes >= self._rules.refreshes:
-            raise verdict(list(self._pool.last_failures.values()), refreshed=self._refreshes > 0) from self._cause
+            raise self._verdict()
         self._refreshes += 1
-        self._pool.offer(await self._wanted.refresh())
+        sources = await self._wanted.refresh()
+        for source in sources:
+            source.check()
+        self._pool.offer(sources)
+
+    def _verdict(self) -> MusicqError:
+        error = verdict(list(self._pool.last_failures.values()), refreshed=self._refreshes > 0)
+        error.__cause__ = self._cause
+        return error
 
     def _note_failure(self, source: Source, error: SourceFailed) -> None:
         least = min(64 << 10, max(1, (self._part.held.total or 0) // 50))
@@ -447,11 +459,11 @@ def verdict(failures: Sequence[Failure], *, refreshed: bool) -> MusicqError:
         return UnsafePath(message)
     if kinds == {"unreachable"}:
         return SourceUnavailable(message)
+    pause = max((failure.retry_after for failure in failures if failure.retry_after), default=None)
     if statuses == {429}:
-        pauses = [failure.retry_after for failure in failures if failure.retry_after]
-        return RateLimited(message, retry_after=max(pauses, default=None))
+        return RateLimited(message, retry_after=pause)
     if not refreshed and kinds == {"status"} and statuses <= {404, 410}:
         return WorkGone(message)
     if not refreshed and kinds == {"status"} and statuses <= {401, 403, 407, 451}:
         return NotPermitted(message)
-    return TransferBroken(message)
+    return TransferBroken(message, retry_after=pause)

@@ -121,6 +121,7 @@ class Web:
         Raises `TransferBroken` or `SourceUnavailable` when it does not come or is over ``max_bytes``, and
         `UnsafePath` when it lies where downloads may not go.
         """
+        source.check()
         body = bytearray()
         try:
             with anyio.fail_after(min(self.http.deadline, 10 * self.http.stall_timeout)):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicq_async.errors import TransferBroken, UnsafePath
-from musicq_async.media.drafts import Draft
+from musicq_async.media.drafts import Draft, save
 from musicq_async.media.files import SafeFolder, checked_name, folded, free_name, numbered, open_folder
 from musicq_async.media.partial import Held, PartFile, part_name
 
@@ -279,3 +279,13 @@ def test_new_files_have_the_usual_permissions(safe):
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.anyio
+async def test_a_small_file_is_saved_in_one_step(safe):
+    path = await save(safe, "Artist/song.lrc", b"[00:01.00]la")
+    assert path.read_bytes() == b"[00:01.00]la"
+    assert (await save(safe, "Artist/song.lrc", b"new")).read_bytes() == b"new"
+    assert (await save(safe, "Artist/song.lrc", b"two", existing="number")).name == "song (2).lrc"
+    with pytest.raises(UnsafePath):
+        await save(safe, "../song.lrc", b"")
