@@ -7,6 +7,8 @@ Nothing here does input or output, except for reading the shipped dictionary whe
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from musicq_async.media.names.dictionary import NAMES, Names
 from musicq_async.media.names.format import format_name, path_components
 from musicq_async.media.names.keys import artist_key, name_key
@@ -15,7 +17,9 @@ from musicq_async.media.names.safe import MAX_BYTES, file_key, free_name, number
 from musicq_async.media.names.tags import tag_kind
 from musicq_async.media.names.template import DEFAULT_TEMPLATE, FIELDS, render, song_fields
 from musicq_async.media.names.values import Confidence, Order, SongName, Style, Tag, TagKind, VideoSong
-from musicq_async.media.names.video import parse_video_title
+
+if TYPE_CHECKING:
+    from musicq_async.media.names.video import parse_video_title
 
 __all__ = [
     "DEFAULT_TEMPLATE",
@@ -44,3 +48,12 @@ __all__ = [
     "song_fields",
     "tag_kind",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the reader of video titles when it is first asked for: file names do not need its word lists."""
+    if name == "parse_video_title":
+        from musicq_async.media.names.video import parse_video_title  # noqa: PLC0415 - see above
+
+        return parse_video_title
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

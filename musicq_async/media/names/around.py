@@ -33,13 +33,18 @@ from musicq_async.media.names.values import TagKind
 Found = Literal["stated", "inferred"]
 
 _CLAUSES: Final = re.compile(r"[。！!？?…~～|｜丨]+|[—―]{2,}|--+")
-_INTRODUCED: Final = re.compile(r"\s*(?:[-–—―/／|｜丨:：~～]+|(?<![A-Za-z])by(?![A-Za-z])[:：]?|(?:演唱|歌手)?\s*[:：])\s*(?P<who>.+)", re.IGNORECASE)
+_INTRODUCED: Final = re.compile(
+    r"\s*(?:[-–—―/／|｜丨:：~～]+|(?<![A-Za-z])by(?![A-Za-z])[:：]?|(?:演唱|歌手)?\s*[:：])\s*(?P<who>.+)",
+    re.IGNORECASE,
+)
 _YEAR: Final = re.compile(r"(?:19|20)\d\d年?(?:\d{1,2}月)?(?:\d{1,2}[日号])?|\d{2,4}[./-]\d{1,2}(?:[./-]\d{1,2})?")
 _TAG_ENDS: Final = re.compile(
     r"(?:版|伴奏|纯音乐|弹唱|remix|mix|edit|(?<![A-Za-z])ver\.?|version|acoustic|inst\.?|instrumental|バージョン|カラオケ|off vocal|加速|降速|nightcore|slowed)\Z",
     re.IGNORECASE,
 )
-_LANGUAGE: Final = re.compile("(?:国语|國語|粤语|粵語|日语|英文|英语|中文|韩语|韩文|日文|闽南语|普通话|日本語|한국어)版?")
+_LANGUAGE: Final = re.compile(
+    "(?:国语|國語|粤语|粵語|日语|英文|英语|中文|韩语|韩文|日文|闽南语|普通话|日本語|한국어)版?"
+)
 _SAID: Final[tuple[tuple[Words, TagKind], ...]] = ((SUNG_TO, "acoustic"), (COVER, "cover"), (LIVE, "live"))
 _SHORT_NAME: Final = re.compile(f"[{HAN}]{{2,4}}|[{LATIN}][{LATIN}0-9.'-]*")
 _ONE_SONG_TAGS: Final[frozenset[TagKind]] = frozenset(
@@ -77,7 +82,9 @@ def _without_event(text: str, match: Hit) -> str:
     """Drop the live word; a date, a tour or what is said of the performance goes with it, up to the next space."""
     before, after = text[: match.start], text[match.end :]
     before = re.sub(rf"(?:{_YEAR.pattern})\S*\Z", " ", before)
-    after = re.sub(r"\A[^\s\-–—/／|｜:：,，。！!？?(（]*", " ", after) if not re.match(r"\s*[-–—/／:：]", after) else after
+    after = (
+        re.sub(r"\A[^\s\-–—/／|｜:：,，。！!？?(（]*", " ", after) if not re.match(r"\s*[-–—/／:：]", after) else after
+    )
     return f"{before} {after}"
 
 
@@ -89,7 +96,7 @@ def _token_kind(token: str, names: Names, *, alone: bool) -> TagKind | None:
         return "source"
     if len(token) > 10 or SENTENCE.search(token):
         return None
-    if INSTRUMENTS.match(token) and PLAYED.search(token) or (INSTRUMENTS.fullmatch(token) and not alone):
+    if (INSTRUMENTS.match(token) and PLAYED.search(token)) or (INSTRUMENTS.fullmatch(token) and not alone):
         return "instrumental"
     kind = worded_kind(token)
     if kind in _ONE_SONG_TAGS and (_TAG_ENDS.search(token) or _LANGUAGE.fullmatch(token)):

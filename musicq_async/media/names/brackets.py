@@ -29,12 +29,31 @@ from musicq_async.media.names.tags import worded_kind
 from musicq_async.media.names.values import TagKind
 
 _WORKS_QUOTED: Final = re.compile("[《「『]")
-_LONE_ZONE: Final = re.compile(r"(?:tv)?(?:アニメ|映画|ゲーム|动画|電影|电影|游戏|动漫|番剧|电视剧|影视|综艺|演奏|舞台)\Z", re.IGNORECASE)
+_LONE_ZONE: Final = re.compile(
+    r"(?:tv)?(?:アニメ|映画|ゲーム|动画|電影|电影|游戏|动漫|番剧|电视剧|影视|综艺|演奏|舞台)\Z", re.IGNORECASE
+)
 _SUBTITLES: Final = re.compile("字|歌词|歌詞|翻译|双语|雙語|sub", re.IGNORECASE)
 _PARTS: Final = re.compile(r"\s*[/／|｜丨·+＋&＆・]\s*")
-_PERFORMED: Final[tuple[tuple[Words, TagKind], ...]] = ((COVER, "cover"), (SUNG_TO, "acoustic"), (PLAYED, "instrumental"))
+_PERFORMED: Final[tuple[tuple[Words, TagKind], ...]] = (
+    (COVER, "cover"),
+    (SUNG_TO, "acoustic"),
+    (PLAYED, "instrumental"),
+)
 _SIDE_KINDS: Final[frozenset[TagKind]] = frozenset(
-    ("language", "instrumental", "remix", "edit", "live", "acoustic", "version", "remaster", "demo", "speed", "feat", "part")
+    (
+        "language",
+        "instrumental",
+        "remix",
+        "edit",
+        "live",
+        "acoustic",
+        "version",
+        "remaster",
+        "demo",
+        "speed",
+        "feat",
+        "part",
+    )
 )
 
 
@@ -44,7 +63,7 @@ def read_bracket(piece: Piece, clues: Clues, names: Names) -> str:
     place = piece.start + 1
     clues.structured |= piece.kind == "square"
     if only_noise(text) or re.fullmatch(r"[Pp]?\d+", text):
-        _note_hidden(text, place, clues)
+        _note_hidden(text, clues)
         clues.structured = True
         return ""
     rest = take_credits(text, place, clues, names)
@@ -59,8 +78,8 @@ def read_bracket(piece: Piece, clues: Clues, names: Names) -> str:
     return ""
 
 
-def _note_hidden(text: str, place: int, clues: Clues) -> None:
-    """A bracket of noise can say that it is a collection."""
+def _note_hidden(text: str, clues: Clues) -> None:
+    """Note a collection, or an own song, that a bracket of noise speaks of."""
     clues.collection |= COLLECTION.search(text) is not None and re.search(r"\d|合集|歌单|歌單", text) is not None
     if OWN_WORK.fullmatch(text):
         clues.own_work = True
@@ -73,7 +92,7 @@ def _is_source(text: str) -> bool:
 
 
 def _read_round(piece: Piece, text: str, clues: Clues, names: Names) -> str:
-    """A round bracket is a tag of the song, or stays with the name that it follows."""
+    """Read a round bracket: a tag of the song, or another name that stays with the one it follows."""
     place = piece.start + 1
     core = without_noise(text)
     if worded_kind(text) == "feat":
@@ -105,7 +124,7 @@ def split_known(text: str, names: Names) -> tuple[str, ...]:
 
 
 def _read_square(text: str, place: int, clues: Clues, names: Names) -> None:
-    """A square bracket holds a performer, a category, or both; several things may stand beside each other."""
+    """Read a square bracket: a performer, a category, or both, or several of them beside each other."""
     if _read_whole(text, place, clues, names):
         return
     parts = [part for part in _PARTS.split(text) if part]

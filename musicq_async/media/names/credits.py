@@ -20,7 +20,8 @@ _PERFORMED_BY: Final = re.compile(
 )
 _ORIGINAL_BY: Final = re.compile(
     r"(?:(?P<mark>(?<![A-Za-z])cover(?:ing|s)?(?![A-Za-z])|翻自|翻唱自|カバー元)\s*[:：.．]?"
-    r"|(?:原唱者?|本家|原曲歌手)\s*(?:[:：是]|(?=\s))?|(?<![A-Za-z])orig(?:inal(?:ly)?)?(?:[. ]*(?:song|sung|performed))?\s*(?:by\s*[:：]?|[:：]))" + _WHO,
+    r"|(?:原唱者?|本家|原曲歌手)\s*(?:[:：是]|(?=\s))?|(?<![A-Za-z])orig(?:inal(?:ly)?)?(?:[. ]*(?:song|sung|performed))?\s*(?:by\s*[:：]?|[:：]))"
+    + _WHO,
     re.IGNORECASE,
 )
 _ARRANGED_BY: Final = re.compile(

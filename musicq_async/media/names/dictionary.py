@@ -139,7 +139,9 @@ class Names:
     def _by_opening(self) -> dict[str, tuple[str, ...]]:
         names = {name.translate(_folding()) for name in self.own}
         for artists in _artists().values():
-            names.update(name.translate(_folding()) for artist in artists for name in artist if not name.startswith("~"))
+            names.update(
+                name.translate(_folding()) for artist in artists for name in artist if not name.startswith("~")
+            )
         openings: dict[str, list[str]] = {}
         for name in sorted(names, key=len, reverse=True):
             if len(name) > 1:
@@ -176,7 +178,8 @@ def _stands_free(folded: str, start: int, end: int) -> bool:
     before = folded[start - 1] if start else " "
     after = folded[end] if end < len(folded) else " "
     return not any(
-        (letter.match(before) and letter.match(folded[start])) or (letter.match(after) and letter.match(folded[end - 1]))
+        (letter.match(before) and letter.match(folded[start]))
+        or (letter.match(after) and letter.match(folded[end - 1]))
         for letter in _WORD_LETTER.values()
     )
 
@@ -240,7 +243,9 @@ def _works() -> frozenset[str]:
 @cache
 def _artists() -> dict[str, tuple[tuple[str, ...], ...]]:
     """Return the shipped artists with their other names; ``~`` marks a name that is also an ordinary word."""
-    return {region: tuple(tuple(entry.split("=")) for entry in entries) for region, entries in _data()["artists"].items()}
+    return {
+        region: tuple(tuple(entry.split("=")) for entry in entries) for region, entries in _data()["artists"].items()
+    }
 
 
 @cache

@@ -47,7 +47,9 @@ def format_name(
         name = written(shorter) + mark
         if fits(name, max_bytes, max_units):
             return cleaned(name, style)
-    return safe_name(whole, style=style, max_bytes=max_bytes, max_units=max_units, source=whole if source is None else source)
+    return safe_name(
+        whole, style=style, max_bytes=max_bytes, max_units=max_units, source=whole if source is None else source
+    )
 
 
 def _shorter_songs(song: SongName, max_bytes: int) -> Iterator[SongName]:
@@ -78,7 +80,7 @@ def path_components(
     max_bytes: int = MAX_BYTES,
     max_units: int = MAX_BYTES,
 ) -> tuple[str, ...]:
-    """Fill in a template for folders and file and return its components, each a safe name by itself, the file last.
+    r"""Fill in a template for folders and file and return its components, each a safe name by itself, the file last.
 
     Only a ``/`` or ``\\`` of the template makes a folder; in a value it is a character like any other that a name cannot
     hold. Joined below a root, the components never lead out of it. A folder whose fields are all empty is left out.
@@ -86,4 +88,6 @@ def path_components(
     """
     *folders, file = rendered_components(template, fields, join=join)
     texts = [folder for folder in folders if folder.strip()] + [file]
-    return tuple(safe_name(text, style=style, max_bytes=max_bytes, max_units=max_units, source=source) for text in texts)
+    return tuple(
+        safe_name(text, style=style, max_bytes=max_bytes, max_units=max_units, source=source) for text in texts
+    )

@@ -12,7 +12,9 @@ from musicq_async.media.names.dictionary import variants
 
 _DROPPED: Final = re.compile(r'[\s\x00-\x20\x7f-\xa0\u3000/\\:*?"<>|._／＼：＊？＂＜＞｜．＿\u00ad]+')
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
-_LOOK_ALIKE: Final = str.maketrans("\u2018\u2019\u201b\u02bc\u2010\u2011\u2012\u2013\u2014\u2212\u301c\u223c", "''''------~~")
+_LOOK_ALIKE: Final = str.maketrans(
+    "\u2018\u2019\u201b\u02bc\u2010\u2011\u2012\u2013\u2014\u2212\u301c\u223c", "''''------~~"
+)
 _ALIAS: Final = re.compile(r"[(（\[【][^()（）\[\]【】]*[)）\]】]")
 _PUNCTUATION: Final = re.compile(r"[\W_]+")
 

@@ -102,7 +102,12 @@ def peeled(title: str) -> tuple[str, list[Tag]]:
     """Take the tags off the end of a title; return what is left and the tags in reading order."""
     tags: list[Tag] = []
     while True:
-        found = _bracket_tag(title, bool(tags) and tags[0].gap == 0) or _dash_tag(title) or _suffix_tag(title) or _other_title(title)
+        found = (
+            _bracket_tag(title, bool(tags) and tags[0].gap == 0)
+            or _dash_tag(title)
+            or _suffix_tag(title)
+            or _other_title(title)
+        )
         if found is None:
             return title, tags
         title, tag = found
@@ -162,7 +167,14 @@ def _names_a_version(front: str, text: str) -> bool:
     """Say whether a Latin suffix is a version and not the second half of a hyphenated word."""
     first, _, rest = text.partition(" ")
     if rest:
-        return worded_kind(first) != "other" or first.lower() in {"radio", "extended", "original", "club", "album", "single"}
+        return worded_kind(first) != "other" or first.lower() in {
+            "radio",
+            "extended",
+            "original",
+            "club",
+            "album",
+            "single",
+        }
     return _LEADING_PART.match(front.rpartition(" ")[2]) is None
 
 

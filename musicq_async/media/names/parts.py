@@ -11,12 +11,16 @@ from musicq_async.media.names.characters import CJK
 from musicq_async.media.names.lexicon import COLLECTION, NOISE, only_noise
 
 _INDEX: Final = re.compile(
-    r"(?P<mark>[Pp]|EP|ep|No\.?|NO\.?|Track|track|TRACK|CD\d-|第)?\s*(?P<number>\d{1,4})(?P<gap>[首曲集]?[\s._、．。\-–—:：)）\]】】丨|]*)(?P<rest>\S.*)", re.DOTALL
+    r"(?P<mark>[Pp]|EP|ep|No\.?|NO\.?|Track|track|TRACK|CD\d-|第)?\s*(?P<number>\d{1,4})(?P<gap>[首曲集]?[\s._、．。\-–—:：)）\]】】丨|]*)(?P<rest>\S.*)",
+    re.DOTALL,
 )
 _BRACKETED_INDEX: Final = re.compile(r"[\[【(（]\s*[Pp]?(?P<number>\d{1,4})\s*[\]】)）]\s*(?P<rest>\S.*)", re.DOTALL)
 _SIDE: Final = re.compile(r"\s+[-–—/|_]\s+|[-–—／|｜_]")
 _SHARE: Final = 0.6
-_MACHINE_NAME: Final = re.compile(r"(?:[A-Za-z]*[_-]?\d{5,}[\d_\-.A-Za-z]*|[A-Za-z]+[_-]?\d{4}|[A-Za-z0-9_\-]*(?:1080|720|2160|480)[pP]?[A-Za-z0-9_\-.]*|(?:video|untitled|sequence|final|output|mv|audio|main)[\s_\-\d()]*)(?:\.[a-z0-9]{2,4})?", re.IGNORECASE)
+_MACHINE_NAME: Final = re.compile(
+    r"(?:[A-Za-z]*[_-]?\d{5,}[\d_\-.A-Za-z]*|[A-Za-z]+[_-]?\d{4}|[A-Za-z0-9_\-]*(?:1080|720|2160|480)[pP]?[A-Za-z0-9_\-.]*|(?:video|untitled|sequence|final|output|mv|audio|main)[\s_\-\d()]*)(?:\.[a-z0-9]{2,4})?",
+    re.IGNORECASE,
+)
 
 
 def without_index(part: str, parts: Sequence[str]) -> str:
@@ -68,7 +72,11 @@ def _fits(numbers: Sequence[int | None], place: int) -> bool:
     number = numbers[place]
     before = [value for value in numbers[:place] if value is not None]
     after = [value for value in numbers[place + 1 :] if value is not None]
-    return number is not None and all(value < number for value in before[-2:]) and all(value > number for value in after[:2])
+    return (
+        number is not None
+        and all(value < number for value in before[-2:])
+        and all(value > number for value in after[:2])
+    )
 
 
 def _is_index_alone(part: str, match: re.Match[str]) -> bool:
@@ -90,7 +98,9 @@ def constant_sides(parts: Sequence[str]) -> tuple[str, ...]:
     """Return the sides of a dash that nearly all parts share: the artist, in a list of one artist's songs."""
     if len(parts) < 3:
         return ()
-    sides = Counter(side for part in parts for side in {side.strip() for side in _SIDE.split(without_index(part, parts))} if side)
+    sides = Counter(
+        side for part in parts for side in {side.strip() for side in _SIDE.split(without_index(part, parts))} if side
+    )
     return tuple(side for side, count in sides.items() if count >= max(3, _SHARE * len(parts)))
 
 
@@ -107,4 +117,12 @@ def heading_artist_text(heading: str) -> str:
     """Return what is left of a collection's heading without the words of collecting: ``林俊杰歌曲合集`` is 林俊杰."""
     text = re.sub(r"[\d+]+(?:首|支|多首)?", " ", COLLECTION.without(heading, " "))
     text = NOISE.without(text, " ")
-    return re.sub(r"\s+", " ", re.sub("(?:最|全部|所有|热门|好听|的|歌|专辑|無損|全|个人|历年|大碟|CD|正版|演唱|作品|出道至今|歌手|音乐)+", " ", text)).strip(" -–—|·•,，")
+    return re.sub(
+        r"\s+",
+        " ",
+        re.sub(
+            "(?:最|全部|所有|热门|好听|的|歌|专辑|無損|全|个人|历年|大碟|CD|正版|演唱|作品|出道至今|歌手|音乐)+",
+            " ",
+            text,
+        ),
+    ).strip(" -–—|·•,，")

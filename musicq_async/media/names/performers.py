@@ -25,9 +25,10 @@ _CREDITED_VOICE: Final = re.compile(r"[(（](?:cv|CV|vo|Vo|声)[.:：]\s*[^()（
 _TWO_NAMES: Final = re.compile(
     rf"([{HAN}·]{{2,4}}) [{LATIN}][{LATIN} .'\-]*|([{LATIN}0-9][{LATIN}0-9 .'!*&\-]*) [{HANGUL}][{HANGUL} 0-9]*|([{HANGUL}]+) [{LATIN}][{LATIN} .\-]*"
 )
-_TRIMMED: Final = " -–—―~～|｜丨/／:：,，、.。·・_+&!！?？;；♪\"“”"
+_TRIMMED: Final = ' -–—―~～|｜丨/／:：,，、.。·・_+&!！?？;；♪"“”'
 _OWN_CHANNEL: Final = re.compile(
-    r"\s*(?:[-_ ]*(?:official|channel|vevo|music|official channel)(?![A-Za-z])|官方(?:频道|账号)?|频道|工作室|音乐|本人|丶|公式|チャンネル)+\s*\Z", re.IGNORECASE
+    r"\s*(?:[-_ ]*(?:official|channel|vevo|music|official channel)(?![A-Za-z])|官方(?:频道|账号)?|频道|工作室|音乐|本人|丶|公式|チャンネル)+\s*\Z",
+    re.IGNORECASE,
 )
 
 
@@ -58,7 +59,9 @@ def split_artists(text: str, names: Names) -> tuple[str, ...]:
 
 def _without_alias(text: str) -> str:
     """Drop ``(아이유)`` behind a name, not the voice behind a part, nor the bracket that a name begins with."""
-    return _ALIAS.sub(lambda match: match.group() if match.start() == 0 or _CREDITED_VOICE.search(match.group()) else " ", text)
+    return _ALIAS.sub(
+        lambda match: match.group() if match.start() == 0 or _CREDITED_VOICE.search(match.group()) else " ", text
+    )
 
 
 def _separated(text: str, names: Names) -> list[str]:
@@ -105,7 +108,11 @@ def one_name(text: str, names: Names) -> str:
     if mentions and all(names.same(mentions[0].name, mention.name) for mention in mentions):
         han = [mention for mention in mentions if scripts(mention.name) == {"han"}]
         chosen = (han or mentions)[0]
-        rest = text[: mentions[0].start] + text[mentions[-1].end :] if len(mentions) > 1 else text.replace(chosen.name, "", 1)
+        rest = (
+            text[: mentions[0].start] + text[mentions[-1].end :]
+            if len(mentions) > 1
+            else text.replace(chosen.name, "", 1)
+        )
         if scripts(rest) <= {"latin"} and (len(mentions) > 1 or han) and not re.search(r"\d", rest):
             return chosen.name
     match = _TWO_NAMES.fullmatch(text)

@@ -35,7 +35,9 @@ _CLOSING: Final[dict[str, tuple[str, PieceKind]]] = {
     "'": ("'", "quote"),
 }
 _EMPHASIS: Final = re.compile(r"</?em\b[^>]*>", re.IGNORECASE)
-_PICTURES: Final = re.compile("[\U0001f000-\U0001faff\u2600-\u2604\u2607-\u2639\u263d-\u2660\u2662-\u2664\u2667-\u2669\u2670-\u27bf\u2b00-\u2bff\ufe0e\ufe0f\u200d\u25b6\u25c0\U000e0020-\U000e007f]+")
+_PICTURES: Final = re.compile(
+    "[\U0001f000-\U0001faff\u2600-\u2604\u2607-\u2639\u263d-\u2660\u2662-\u2664\u2667-\u2669\u2670-\u27bf\u2b00-\u2bff\ufe0e\ufe0f\u200d\u25b6\u25c0\U000e0020-\U000e007f]+"
+)
 _EDGES: Final = "♪♫♬★☆♡♥♩◆◇■□●○▲△▼▽※"
 
 
@@ -88,7 +90,9 @@ def _begins_a_name(title: str, start: int, end: int) -> bool:
     """Say whether a round bracket is the first letter of a word: ``(G)I-DLE``, ``(여자)아이들``."""
     opens_word = title[start] == "(" and (start == 0 or title[start - 1] in " -/_【[")
     inside, after = title[start + 1 : end], title[end + 1 : end + 2]
-    return opens_word and len(inside) <= 2 and inside.isalnum() and after.isalpha() and inside.isascii() == after.isascii()
+    return (
+        opens_word and len(inside) <= 2 and inside.isalnum() and after.isalpha() and inside.isascii() == after.isascii()
+    )
 
 
 def _end_of(title: str, start: int) -> int:

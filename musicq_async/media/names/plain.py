@@ -76,7 +76,11 @@ def without_empty_parts(text: str) -> str:
 
 
 def _says_nothing(part: str) -> bool:
-    return (only_noise(part) and not part.isdecimal()) or SHOW.fullmatch(part) is not None or THEME.fullmatch(part) is not None
+    return (
+        (only_noise(part) and not part.isdecimal())
+        or SHOW.fullmatch(part) is not None
+        or THEME.fullmatch(part) is not None
+    )
 
 
 def trimmed_title(text: str) -> str:
@@ -102,7 +106,7 @@ def _split_tight(text: str, uploader: str | None, names: Names, constant: tuple[
     if len(parts) > 1 and all(parts):
         scores = [_score(part, uploader, names, constant) for part in parts]
         if max(scores) >= _KNOWN:
-            return _known_tight(text, scores, parts, uploader, names, constant)
+            return _known_tight(text, scores, parts, uploader=uploader, names=names, constant=constant)
         if len(parts) <= 3 and all(re.search(f"[{CJK}]", part) for part in parts[:2]):
             return _decided(parts, "artist", uploader, names, constant)
     for match in _TIGHT_OTHERS.finditer(text):
@@ -113,7 +117,7 @@ def _split_tight(text: str, uploader: str | None, names: Names, constant: tuple[
 
 
 def _known_tight(
-    text: str, scores: list[int], parts: list[str], uploader: str | None, names: Names, constant: tuple[str, ...]
+    text: str, scores: list[int], parts: list[str], *, uploader: str | None, names: Names, constant: tuple[str, ...]
 ) -> Sides:
     """Split where the known artist ends; further hyphens of the title are its own, unless three parts name an event."""
     if len(parts) == 3 and scores[0] >= _KNOWN and all(re.search(f"[{HAN}]", part) for part in parts[1:]):
@@ -127,7 +131,9 @@ def _known_tight(
     return _decided(sides, "artist", uploader, names, constant)
 
 
-def _decided(parts: list[str], default: Default, uploader: str | None, names: Names, constant: tuple[str, ...]) -> Sides:
+def _decided(
+    parts: list[str], default: Default, uploader: str | None, names: Names, constant: tuple[str, ...]
+) -> Sides:
     """Choose the artist's side: who is known or uploads, then who features somebody, then who can be a name at all."""
     sources = [part for part in parts if _is_source(part, names)]
     parts = [part for part in parts if part not in sources] or parts
@@ -164,7 +170,7 @@ def _without_artist(title: str, artists: tuple[str, ...], names: Names) -> str:
 
 def _side_artists(part: str, names: Names) -> tuple[str, ...]:
     bare = without_roles(without_edge_noise(part))
-    return split_artists(bare if bare else part, names)
+    return split_artists(bare or part, names)
 
 
 def _with_guests(sides: Sides, names: Names) -> Sides:
@@ -203,10 +209,10 @@ def split_spaces(text: str, names: Names) -> Sides | None:
     if all_known(named_in(text, names), names):
         return None
     for count in range(min(len(words) - 1, 6), 0, -1):
-        for artist, title in ((words[:count], words[count:]), (words[-count:], words[:-count])):
-            found = named_in(" ".join(artist), names)
-            if found and all(names.is_artist(name) for name in found) and is_titlelike(" ".join(title)):
-                return Sides(title=trimmed_title(" ".join(title)), artists=found, sided=False)
+        for singers, song in ((words[:count], words[count:]), (words[-count:], words[:-count])):
+            found = named_in(" ".join(singers), names)
+            if all_known(found, names) and is_titlelike(" ".join(song)):
+                return Sides(title=trimmed_title(" ".join(song)), artists=found, sided=False)
     mention = next(iter(names.mentions(text)), None)
     if mention is not None and mention.start == 0 and re.match(f"[{HAN}]", text[mention.end :]):
         title = trimmed_title(text[mention.end :].removeprefix("的"))

@@ -34,7 +34,9 @@ _QUESTION: Final = re.compile(
     r"|뭐|무엇|왜|누구|누가|어디|언제|어떻게|어때|어떤|얼마|까$|니$|나요$|가요$|래$|을래|ㄹ까",
     re.IGNORECASE,
 )
-_WEAK_START: Final = re.compile(r"\A(?:are|is|am|do|does|did|can|could|will|would|should|shall|have|has)(?![a-z'’])", re.IGNORECASE)
+_WEAK_START: Final = re.compile(
+    r"\A(?:are|is|am|do|does|did|can|could|will|would|should|shall|have|has)(?![a-z'’])", re.IGNORECASE
+)
 _AFTER: Final = rf"(?=\s|$|[)\]）】\d,，'\"{CJK}])"
 
 
@@ -104,7 +106,11 @@ def _rules() -> tuple[Rule, ...]:
         Rule(where=re.compile(r"(?<![A-Za-z0-9])[A-Z](?:_[A-Z](?![A-Za-z]))+_?"), was=_dots, guess=False),
         Rule(where=re.compile(r"(?<![A-Za-z])[ap]_m_(?![A-Za-z])", re.IGNORECASE), was=_dots, guess=False),
         Rule(where=re.compile(rf"(?<![A-Za-z])(?:{abbreviation})_{_AFTER}", re.IGNORECASE), was=_dots, guess=False),
-        Rule(where=re.compile(r"(?<![A-Za-z])(?:Mr|Mrs|Ms|Dr|Jr|St|feat|Feat|prod|Prod)_(?=[A-Z])"), was=_dots, guess=False),
+        Rule(
+            where=re.compile(r"(?<![A-Za-z])(?:Mr|Mrs|Ms|Dr|Jr|St|feat|Feat|prod|Prod)_(?=[A-Z])"),
+            was=_dots,
+            guess=False,
+        ),
         Rule(
             where=re.compile(r"(?<![^\s(（\[【])_([^\s_](?:[^_]*[^\s_])?)_(?![^\s)）\]】,，!！])"),
             was=lambda match: f'"{match[1]}"',
@@ -113,7 +119,11 @@ def _rules() -> tuple[Rule, ...]:
         Rule(where=re.compile(r"(?<=\S) _ (?=\S)"), was=" / ", guess=True),
         Rule(where=re.compile(r"(?<![\d_])\d+_\d+(?=\s*[xX×倍](?![A-Za-z]))"), was=_dots, guess=False),
         Rule(where=re.compile(r"(?<![\d_])[01]?\d_[0-5]\d(?=\s*[AaPp]\.?[Mm])"), was=_colons, guess=False),
-        Rule(where=re.compile(r"(?<![A-Za-z])(?:ver|Ver|VER|v|V|version|Version)[. ]?\d+(?:_\d+)+"), was=_dots, guess=True),
+        Rule(
+            where=re.compile(r"(?<![A-Za-z])(?:ver|Ver|VER|v|V|version|Version)[. ]?\d+(?:_\d+)+"),
+            was=_dots,
+            guess=True,
+        ),
         Rule(where=re.compile(r"(?<![\d_])\d_0(?![\d_])"), was=_dots, guess=True),
         Rule(where=re.compile(r"(?<![\d_])(?:0\d_[0-5]\d|[012]?\d_00)(?![\d_])"), was=_colons, guess=True),
         Rule(where=re.compile(r"(?<=[^\s_])_(?=[^\s_])(?<=\d_)(?=\d)"), was="/", guess=True),

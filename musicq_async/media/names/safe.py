@@ -15,7 +15,7 @@ MAX_BYTES: Final = 240
 
 _ILLEGAL: Final = '/\\:*?"<>|'
 _WIDE: Final = "／＼：＊？＂＜＞｜"
-_CONTROLS: Final = {code: "_" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_CONTROLS: Final = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "_")
 _TABLES: Final[dict[str, dict[int, str]]] = {
     "seed": _CONTROLS | {ord(character): "_" for character in _ILLEGAL + "."},
     "wide": _CONTROLS | {ord(narrow): wide for narrow, wide in zip(_ILLEGAL, _WIDE, strict=True)},

@@ -84,7 +84,11 @@ def find_songs(line: Line, clues: Clues, names: Names) -> None:
             line.songs = songs
             break
     for index, piece in enumerate(line.pieces):
-        if piece.kind in {"book", "corner"} and index not in (*line.songs, *line.works) and _beside_work_words(line, index):
+        if (
+            piece.kind in {"book", "corner"}
+            and index not in (*line.songs, *line.works)
+            and _beside_work_words(line, index)
+        ):
             line.works.append(index)
     if not line.songs and not _has_another_title(line, names):
         named = [index for index in line.works if not SHOW.search(line.pieces[index].text)]
@@ -154,7 +158,9 @@ def _take_source(line: Line, index: int, clues: Clues) -> None:
     piece = line.pieces[index]
     before, after = _text_at(line, index - 1), _text_at(line, index + 1)
     lead, follow = WORK_BEFORE.search(before), WORK_AFTER.match(after)
-    quoted = piece.opening + piece.text + {"《": "》", "「": "」", "『": "』", "“": "”"}.get(piece.opening, piece.opening)
+    quoted = (
+        piece.opening + piece.text + {"《": "》", "「": "」", "『": "』", "“": "”"}.get(piece.opening, piece.opening)
+    )
     text = (lead.text if lead else "") + quoted + (follow.text if follow else "")
     is_album = lead is not None and ALBUM.search(lead.text) is not None
     if (lead or follow) and not SHOW.search(piece.text) and not is_album:
@@ -181,7 +187,12 @@ def song_title(text: str, place: int, clues: Clues, names: Names) -> tuple[str, 
             if found and all(names.is_artist(name) for name in found) and not names.is_artist(title):
                 return song_title(title, place, clues, names)[0], found
     guests = FEATURING.search(text)
-    if guests is not None and guests.start() and "(" not in text[: guests.start()] and "（" not in text[: guests.start()]:
+    if (
+        guests is not None
+        and guests.start()
+        and "(" not in text[: guests.start()]
+        and "（" not in text[: guests.start()]
+    ):
         clues.guests.extend(split_artists(text[guests.end() :], names))
         text = text[: guests.start()]
     title, tags = peeled(text)

@@ -102,7 +102,12 @@ _KINDS: Final[tuple[tuple[TagKind, re.Pattern[str]], ...]] = (
         ),
     ),
     ("language", _words(_LANGUAGES, rf"(?:{_LATIN_LANGUAGES})[ -]*{_VERSION}")),
-    ("language", re.compile(r"\A[国國粤粵日英韩韓]\Z|\A(?:english|japanese|korean|chinese|mandarin|cantonese|spanish|french|german)\Z")),
+    (
+        "language",
+        re.compile(
+            r"\A[国國粤粵日英韩韓]\Z|\A(?:english|japanese|korean|chinese|mandarin|cantonese|spanish|french|german)\Z"
+        ),
+    ),
     (
         "part",
         _words(
@@ -110,7 +115,13 @@ _KINDS: Final[tuple[tuple[TagKind, re.Pattern[str]], ...]] = (
             r"(?:pt|part|vol|volume|chapter|act|episode|ep)[. _-]*(?:\d+|[ivx]+|one|two|three|four|[a-e])",
         ),
     ),
-    ("quality", _words("无损|無損|高音质|高音質|母带|母帶", r"hi-?res(?:olution)?|flac|wav|hq|sq|320k(?:bps)?|\d+ ?bit|\d+ ?khz|dsd")),
+    (
+        "quality",
+        _words(
+            "无损|無損|高音质|高音質|母带|母帶",
+            r"hi-?res(?:olution)?|flac|wav|hq|sq|320k(?:bps)?|\d+ ?bit|\d+ ?khz|dsd",
+        ),
+    ),
     ("version", _words("版|バージョン|ヴァージョン|버전", rf"{_VERSION}|v\.?\d|type ?[a-z\d]|side ?[a-z\d]|take ?\d")),
 )
 _NOT_A_TRANSLATION: Final = re.compile(

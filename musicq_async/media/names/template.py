@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ FIELDS: Final = frozenset(
     "title base tags artists artist uploader video_title part page pages bvid cid date quality collection index".split()  # noqa: SIM905 - reads as the list of the docs
 )
 DEFAULT_TEMPLATE: Final = "{title}{tags} - {artists}"
-_TOKEN: Final = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{([^{}]*)\}|[\[\]/\\{}]")
+_SIGNS: Final = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{([^{}]*)\}|[\[\]/\\{}]")
 _NUMBER: Final = re.compile(r"\A0?\d*d?\Z")
 
 
@@ -59,7 +59,7 @@ def render(template: str, fields: Mapping[str, object], *, join: str = " / ") ->
 
 
 def rendered_components(template: str, fields: Mapping[str, object], *, join: str = " / ") -> list[str]:
-    """Fill in a template and split it where the template, not a value, has a ``/`` or ``\\``."""
+    r"""Fill in a template and split it where the template, not a value, has a ``/`` or ``\\``."""
     components: list[list[Literal | Field]] = [[]]
     for part in _chosen(parse_template(template), fields, join):
         if isinstance(part, Separator):
@@ -109,7 +109,9 @@ def _printed(name: str, value: object, spec: str, join: str) -> str:
     if value is None or value == "":
         return ""
     if isinstance(value, (list, tuple)):
-        return ("" if name == "tags" else join).join(item.written if isinstance(item, Tag) else str(item) for item in value)
+        return ("" if name == "tags" else join).join(
+            item.written if isinstance(item, Tag) else str(item) for item in value
+        )
     if name == "date":
         return _date(value, spec)
     if not spec:
@@ -123,8 +125,8 @@ def _printed(name: str, value: object, spec: str, join: str) -> str:
 def _date(value: object, spec: str) -> str:
     """Print a date, a time or epoch seconds (UTC)."""
     if isinstance(value, (int, float)):
-        value = datetime.datetime.fromtimestamp(value, tz=datetime.UTC)
-    if isinstance(value, datetime.date):
+        value = dt.datetime.fromtimestamp(value, tz=dt.UTC)
+    if isinstance(value, dt.date):
         return value.strftime(spec or "%Y-%m-%d")
     return str(value)
 
@@ -134,23 +136,25 @@ def parse_template(template: str) -> tuple[Part, ...]:
     """Read a template. ``{{``, ``}}``, ``[[`` and ``]]`` stand for the bracket itself."""
     stack: list[list[Part]] = [[]]
     position = 0
-    for match in _TOKEN.finditer(template):
+    for match in _SIGNS.finditer(template):
         _add_text(stack[-1], template[position : match.start()])
         position = match.end()
-        token = match.group()
-        if token == "[":
+        sign = match.group()
+        if sign == "[":
             stack.append([])
-        elif token == "]":
+        elif sign == "]":
             _close(stack, template)
-        elif token in "/\\":
+        elif sign in "/\\":
             stack[-1].append(Separator())
-        elif token in {"{{", "}}", "[[", "]]"}:
-            _add_text(stack[-1], token[0])
+        elif sign in {"{{", "}}", "[[", "]]"}:
+            _add_text(stack[-1], sign[0])
         else:
             stack[-1].append(_field(match[1], template))
     _add_text(stack[-1], template[position:])
     if len(stack) > 1:
-        raise SettingsError(f"The name template {template!r} opens a '[' that it does not close; write '[[' for the sign itself.")
+        raise SettingsError(
+            f"The name template {template!r} opens a '[' that it does not close; write '[[' for the sign itself."
+        )
     return tuple(stack[0])
 
 
@@ -163,19 +167,25 @@ def _add_text(parts: list[Part], text: str) -> None:
 
 def _close(stack: list[list[Part]], template: str) -> None:
     if len(stack) == 1:
-        raise SettingsError(f"The name template {template!r} closes a ']' that it did not open; write ']]' for the sign itself.")
+        raise SettingsError(
+            f"The name template {template!r} closes a ']' that it did not open; write ']]' for the sign itself."
+        )
     section = Section(tuple(stack.pop()))
     stack[-1].append(section)
 
 
 def _field(inside: str | None, template: str) -> Field:
     if inside is None:
-        raise SettingsError(f"The name template {template!r} has a lone brace; write '{{{{' or '}}}}' for the sign itself.")
+        raise SettingsError(
+            f"The name template {template!r} has a lone brace; write '{{{{' or '}}}}' for the sign itself."
+        )
     listed, _, spec = inside.partition(":")
     names = tuple(name.strip() for name in listed.split("|"))
     for name in names:
         if name not in FIELDS:
-            raise SettingsError(f"The name template {template!r} has no field {name!r} to print; there are: {', '.join(sorted(FIELDS))}.")
+            raise SettingsError(
+                f"The name template {template!r} has no field {name!r} to print; there are: {', '.join(sorted(FIELDS))}."
+            )
     if spec and "date" not in names and not _NUMBER.match(spec):
         raise SettingsError(f"The name template {template!r} has a width {spec!r} that is no number, such as 02.")
     return Field(names, spec)

@@ -84,18 +84,38 @@ def parse_video_title(
         return heading
     constant = constant_sides(parts)
     song, _ = _read(name, uploader, (), names, constant=constant)
-    return _chosen(title, heading, song, name, uploader, in_collection=in_collection, several=len(parts) > 1, names=names)
+    return _chosen(
+        title, heading, song, name, uploader, in_collection=in_collection, several=len(parts) > 1, names=names
+    )
 
 
 def _chosen(
-    title: str, heading: VideoSong, song: VideoSong, part: str, uploader: str | None, *, in_collection: bool, several: bool, names: Names
+    title: str,
+    heading: VideoSong,
+    song: VideoSong,
+    part: str,
+    uploader: str | None,
+    *,
+    in_collection: bool,
+    several: bool,
+    names: Names,
 ) -> VideoSong:
     """Choose between what the heading says and what the part says."""
     kind = worded_kind(part)
-    if kind not in {"other", "source", "part"} and not song.artists and len(part) <= 10 and not in_collection and heading.confidence != "low":
-        return replace(heading, tags=(*heading.tags, Tag(part, kind)) if Tag(part, kind) not in heading.tags else heading.tags)
+    if (
+        kind not in {"other", "source", "part"}
+        and not song.artists
+        and len(part) <= 10
+        and not in_collection
+        and heading.confidence != "low"
+    ):
+        return replace(
+            heading, tags=(*heading.tags, Tag(part, kind)) if Tag(part, kind) not in heading.tags else heading.tags
+        )
     same = name_key(song.title) == name_key(heading.title)
-    if same or not (in_collection or several or heading.confidence == "low" or _RANK[song.confidence] > 0 or is_titlelike(part)):
+    if same or not (
+        in_collection or several or heading.confidence == "low" or _RANK[song.confidence] > 0 or is_titlelike(part)
+    ):
         return heading if _RANK[heading.confidence] >= _RANK[song.confidence] else song
     if song.artists:
         return song
@@ -132,7 +152,11 @@ def _read(
     text = tidied(title)
     line, clues = _line(text, names)
     find_songs(line, clues, names)
-    reading = _read_quoted(raw, line, clues, names) if line.songs else _read_plain(raw, line, clues, uploader, names, constant)
+    reading = (
+        _read_quoted(raw, line, clues, names)
+        if line.songs
+        else _read_plain(raw, line, clues, uploader=uploader, names=names, constant=constant)
+    )
     return _weighed(reading, clues, uploader, hints, names), reading.collection
 
 
@@ -169,7 +193,13 @@ def _opened(pieces: list[Piece]) -> list[Piece]:
 def _is_spaced_label(piece: Piece) -> bool:
     """Say whether the bracket is ``[ song ]`` as Taiwanese labels write it."""
     text = piece.text
-    return piece.opening == "[" and text != text.strip() and text.startswith(" ") and text.endswith(" ") and not only_noise(text)
+    return (
+        piece.opening == "["
+        and text != text.strip()
+        and text.startswith(" ")
+        and text.endswith(" ")
+        and not only_noise(text)
+    )
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:
@@ -222,7 +252,7 @@ def _read_medley(line: Line, clues: Clues, names: Names) -> Reading:
 
 
 def _read_plain(
-    raw: str, line: Line, clues: Clues, uploader: str | None, names: Names, constant: tuple[str, ...]
+    raw: str, line: Line, clues: Clues, *, uploader: str | None, names: Names, constant: tuple[str, ...]
 ) -> Reading:
     """Read a title that quotes no song."""
     text = line.plain
@@ -253,7 +283,9 @@ def _from_sides(sides: Sides, place: int, clues: Clues, names: Names) -> Reading
     bare = trimmed_title(take_tags(title, place, clues, names)) if is_titlelike(title) else title
     title, within = song_title(bare or title, place, clues, names)
     evidence: Evidence = "sided" if sides.sure and sides.sided else "plain"
-    return Reading(title=title, artists=sides.artists or within or each_once(tuple(clues.bracketed), names), evidence=evidence)
+    return Reading(
+        title=title, artists=sides.artists or within or each_once(tuple(clues.bracketed), names), evidence=evidence
+    )
 
 
 def _without_sides(raw: str, text: str, line: Line, clues: Clues, names: Names) -> Reading:
@@ -277,7 +309,9 @@ def _without_sides(raw: str, text: str, line: Line, clues: Clues, names: Names) 
         return Reading(title=raw, artists=(), evidence="raw")
     title, within = song_title(text, 0, clues, names)
     structured = clues.structured or bool(bracketed)
-    return Reading(title=title if structured else raw, artists=bracketed or within, evidence="plain" if structured else "raw")
+    return Reading(
+        title=title if structured else raw, artists=bracketed or within, evidence="plain" if structured else "raw"
+    )
 
 
 def _weighed(reading: Reading, clues: Clues, uploader: str | None, hints: Sequence[str], names: Names) -> VideoSong:
@@ -318,7 +352,9 @@ def _who(reading: Reading, clues: Clues, uploader: str | None, names: Names) -> 
 
 def _are_covered(artists: tuple[str, ...], uploader: str | None, names: Names, clues: Clues) -> bool:
     """Say whether the only artist named in a cover is the one who is covered: known, and not one who sings covers."""
-    if is_uploader(artists, uploader) or any(tag.text == "翻唱" and place > 0 for place, tag in clues.tags if tag.kind == "cover" and place > 3):
+    if is_uploader(artists, uploader) or any(
+        tag.text == "翻唱" and place > 0 for place, tag in clues.tags if tag.kind == "cover" and place > 3
+    ):
         return False
     return all_known(artists, names) and not any(names.performs_covers(artist) for artist in artists)
 
