@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
@@ -11,6 +12,7 @@ from musicq_async.memory.facade import AsyncQueue
 
 _queue: AsyncQueue | None = None
 _scheduler: Scheduler | None = None
+_scheduler_loop: asyncio.AbstractEventLoop | None = None
 
 
 def get_queue() -> AsyncQueue:
@@ -30,10 +32,11 @@ async def get_scheduler() -> Scheduler:
     the event loop that started it: on another loop, or after ``stop()``, a fresh one is made. Raises
     `BackendUnavailable` if the database cannot be opened.
     """
-    global _scheduler  # noqa: PLW0603
-    if _scheduler is None or not _scheduler.is_running_here:
-        _scheduler = Scheduler(queue=get_queue())
-        await _scheduler.start()
+    global _scheduler, _scheduler_loop
+    loop = asyncio.get_running_loop()
+    if _scheduler is None or _scheduler_loop is not loop:
+        _scheduler, _scheduler_loop = Scheduler(queue=get_queue()), loop
+    await _scheduler.start()
     return _scheduler
 
 

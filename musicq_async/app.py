@@ -1,0 +1,369 @@
+"""The composition root: `open_musicq` opens the database, builds the parts and runs them in one host."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+
+from musicq_async.clock import SystemClock
+from musicq_async.engine.drain import until_idle
+from musicq_async.engine.host import Host
+from musicq_async.engine.janitor import Janitor
+from musicq_async.engine.keeper import LeaseKeeper
+from musicq_async.engine.outlets import PlainOutlet, QueueOutlet
+from musicq_async.engine.registry import Handlers
+from musicq_async.engine.scheduler import Scheduler as StoredScheduler
+from musicq_async.engine.signal import WorkSignal
+from musicq_async.engine.tasks import Tasks
+from musicq_async.engine.worker import Workers
+from musicq_async.errors import SettingsError, UsageError
+from musicq_async.handlers.builtin import builtin_handlers
+from musicq_async.handlers.library import Library
+from musicq_async.memory.tasks import MemoryTasks
+from musicq_async.model.task import DEFAULT_MAX_RETRIES, TaskState
+from musicq_async.observe.fanout import Events
+from musicq_async.observe.secrets import redact
+from musicq_async.ports import Clock, TaskQueue
+from musicq_async.settings import Settings
+
+if TYPE_CHECKING:
+    from musicq_async.sql import Database
+
+MEMORY = "memory://"
+
+
+class MusicQ:
+    """An open application: ``queue``, ``scheduler``, ``handlers`` and ``events``. Made by `open_musicq`."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        queue: Tasks,
+        scheduler: StoredScheduler,
+        handlers: Handlers,
+        events: Events,
+        library: Library,
+        workers: Workers,
+        backend: TaskQueue,
+        clock: Clock,
+    ) -> None:
+        self.settings = settings
+        self.queue = queue
+        self.scheduler = scheduler
+        self.handlers = handlers
+        self.events = events
+        self.library = library
+        self._workers = workers
+        self._backend = backend
+        self._clock = clock
+        self._stopped = anyio.Event()
+        self.get_task = queue.get_task
+        self.list_tasks = queue.list_tasks
+        self.cancel_task = queue.cancel_task
+        self.retry_task = queue.retry_task
+        self.retry_failed = queue.retry_failed
+        self.purge = queue.purge
+
+    async def run_until_idle(self) -> None:
+        """Wait until no task that this process handles is left to run, retries included. See `engine.drain`."""
+        if not self.settings.concurrency:
+            raise UsageError("concurrency is 0: this application runs no workers, so nothing would ever become idle")
+        types = None if self.settings.queue_url == MEMORY else self.handlers.types
+        await until_idle(self._backend, self._workers, clock=self._clock, types=types)
+
+    async def run(self) -> None:
+        """Serve until `stop` is called or this is cancelled."""
+        await self._stopped.wait()
+
+    def stop(self) -> None:
+        """Claim nothing more and let `run` return. Running tasks have ``shutdown_grace`` seconds."""
+        self._workers.stop()
+        self._stopped.set()
+
+    async def doctor(self) -> list[dict[str, Any]]:
+        """Return what was looked at: dicts with ``name``, ``ok``, ``message`` and ``cure``."""
+        counts = await self._backend.counts()
+        waiting = sorted(
+            {kind for (kind, state), count in counts.items() if state is TaskState.PENDING and count}
+            - self.handlers.types
+        )
+        findings = [
+            {
+                "name": "database",
+                "ok": True,
+                "message": f"answers and takes writes; {sum(counts.values())} tasks",
+                "cure": None,
+            },
+            {
+                "name": "handlers",
+                "ok": not waiting,
+                "message": f"nobody here handles {', '.join(waiting)}"
+                if waiting
+                else "every waiting task has a handler",
+                "cure": "run with --handlers MODULE:NAME that registers them, or cancel the tasks" if waiting else None,
+            },
+        ]
+        folder = await anyio.Path(self.settings.music_dir).expanduser()
+        try:
+            await folder.mkdir(parents=True, exist_ok=True)
+            usable = os.access(folder, os.W_OK)
+        except OSError:
+            usable = False
+        findings.append(
+            {
+                "name": "music folder",
+                "ok": usable,
+                "message": f"{folder} {'can' if usable else 'cannot'} be written",
+                "cure": None if usable else "set music_dir to a folder that you may write",
+            }
+        )
+        return findings
+
+
+@asynccontextmanager
+async def open_musicq(
+    settings: Settings | None = None, *, handlers: Handlers | None = None, clock: Clock | None = None
+) -> AsyncIterator[MusicQ]:
+    """Open the database (migrating it), start workers, scheduler and maintenance, and give the `MusicQ`.
+
+    ``settings`` default to the environment and ``musicq.toml``. The caller's ``handlers`` join the built-in ones.
+    Raises `SettingsError`, `BackendUnavailable` or `BackendError` at once when the database cannot be used. On leaving,
+    running tasks have ``shutdown_grace`` seconds, then they are put back with no attempt spent; a cancellation puts
+    them back at once.
+    """
+    settings = settings or Settings()
+    clock = clock or SystemClock()
+    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    signal, events = WorkSignal(), Events()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(_Background(events))
+        database = await stack.enter_async_context(_open(settings.database_url, clock))
+        queue, connect = await _queue(settings, database, clock, signal, stack)
+        store = _sql().SqlPublicStore(database)
+        library = await stack.enter_async_context(Library(settings, clock=clock, store=store))
+        merged = (handlers or Handlers()).merged(builtin_handlers(library))
+        in_memory = settings.queue_url == MEMORY
+        keeper = LeaseKeeper(queue, clock=clock, sink=events, seconds=settings.lease, connect=connect)
+        workers = Workers(
+            queue, merged, clock=clock, sink=events, signal=signal, keeper=keeper, owner=owner,
+            concurrency=settings.concurrency, poll_interval=settings.poll_interval, max_crashes=settings.max_crashes,
+            grace=settings.shutdown_grace, fails_unknown=in_memory, redact=redact,
+        )  # fmt: skip
+        tasks = Tasks(
+            queue, store, merged, clock=clock, sink=events, signal=signal, keeper=keeper, owner=owner,
+            cancel_here=workers.cancel,
+        )  # fmt: skip
+        workers.tasks = tasks
+        enqueues = settings.queue_url == settings.database_url
+        schedules = _sql().SqlScheduleStore(database, enqueues=enqueues, node=owner, wakeup=signal)
+        scheduler = StoredScheduler(
+            settings.check_interval, store=schedules, outlet=QueueOutlet(queue, tasks), clock=clock, sink=events,
+            default_max_retries=lambda kind: _max_retries(merged, kind), redact=redact,
+        )  # fmt: skip
+        kept = settings.retention
+        janitor = Janitor(
+            queue, store, schedules, clock=clock, sink=events, signal=signal,
+            retention={
+                TaskState.COMPLETED: kept.completed, TaskState.CANCELLED: kept.cancelled, TaskState.FAILED: kept.failed,
+            },
+            max_crashes=settings.max_crashes, poll_interval=settings.poll_interval,
+            rescue_interval=None if in_memory else 2.0, redact=redact,
+        )  # fmt: skip
+        stack.push_async_callback(tasks.close)
+        await stack.enter_async_context(_Running(keeper, janitor, workers, settings))
+        if settings.scheduler:
+            await stack.enter_async_context(scheduler)
+        yield MusicQ(
+            settings=settings, queue=tasks, scheduler=scheduler, handlers=merged, events=events, library=library,
+            workers=workers, backend=queue, clock=clock,
+        )  # fmt: skip
+
+
+class _Background:
+    """Delivers events in a host of its own, first to start and last to end."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._host = Host("musicq events")
+
+    async def __aenter__(self) -> None:
+        await self._host.open()
+        await self._host.start(self._events.run)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._host.close()
+
+
+class _Running:
+    """Workers with what keeps their leases and their queue in order. On leaving, the workers end first."""
+
+    def __init__(self, keeper: LeaseKeeper, janitor: Janitor, workers: Workers, settings: Settings) -> None:
+        self._keeper, self._janitor, self._workers, self._settings = keeper, janitor, workers, settings
+        self._support = Host("musicq support")
+        self._host = Host("musicq workers")
+        self._ended = anyio.Event()
+
+    async def __aenter__(self) -> Self:
+        await self._support.open()
+        await self._support.start(self._keeper.run)
+        await self._support.start(self._janitor.run)
+        await self._host.open()
+        if self._settings.concurrency:
+            await self._host.start(self._work)
+        else:
+            self._ended.set()
+        return self
+
+    async def _work(self, *, task_status: Any) -> None:
+        try:
+            await self._workers.run(task_status=task_status)
+        finally:
+            self._ended.set()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._workers.stop()
+        try:
+            await self._ended.wait()
+        finally:
+            try:
+                await self._host.close()
+            finally:
+                await self._support.close()
+
+
+class Scheduler(StoredScheduler):
+    """A scheduler on its own: ``Scheduler(check_interval=10)`` keeps its schedules in the database of the settings.
+
+    What is due is pushed to ``queue``, anything with an awaitable ``push_task(dict, priority)``; by default
+    `get_queue`'s. ``await start()`` and ``await stop()``, or ``async with``. The database is opened by the first of
+    `start` and any call about schedules made after it; calls before `start` raise `NotRunning`.
+    """
+
+    def __init__(
+        self,
+        check_interval: float = 10,
+        *,
+        queue: Any = None,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        settings = settings or Settings()
+        clock = clock or SystemClock()
+        self._database = _open_lazily(settings.database_url, clock)
+        self._events = Events()
+        self._starting = anyio.Lock()
+        if queue is None:
+            from musicq_async.memory.facade import AsyncQueue  # noqa: PLC0415
+
+            queue = AsyncQueue()
+        self.queue = queue
+        """Where due tasks are pushed to."""
+        super().__init__(
+            check_interval,
+            store=_sql().SqlScheduleStore(self._database, enqueues=False),
+            outlet=PlainOutlet(queue.push_task),
+            clock=clock,
+            sink=self._events,
+            redact=redact,
+        )
+
+    async def start(self) -> None:
+        """Open and migrate the database, then fire in the background. Does nothing if it runs already."""
+        async with self._starting:
+            if self.is_running:
+                return
+            self._home = Host("musicq database")
+            await self._home.open()
+            try:
+                await self._home.start(self._hold)
+                await super().start()
+            except BaseException:
+                await self._home.close()
+                raise
+
+    async def _hold(self, *, task_status: Any) -> None:
+        async with self._database:
+            await self._database.upgrade()
+            task_status.started()
+            await anyio.sleep_forever()
+
+    async def stop(self) -> None:
+        """Fire no more and close the database. Does nothing if it does not run."""
+        async with self._starting:
+            if self.is_running:
+                await super().stop()
+                await self._home.close()
+
+
+def _sql() -> Any:
+    from musicq_async import sql  # noqa: PLC0415 - SQLAlchemy takes 300 ms
+
+    return sql
+
+
+def _open_lazily(url: str, clock: Clock) -> Database:
+    if url.startswith("sqlite"):
+        path = Path(url.partition(":///")[2].partition("?")[0])
+        if str(path) not in {".", ":memory:"}:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise SettingsError(f"database_url: cannot make the folder {path.parent}: {error.strerror}") from error
+    database: Database = _sql().open_database(url, clock=clock)
+    return database
+
+
+@asynccontextmanager
+async def _open(url: str, clock: Clock) -> AsyncIterator[Database]:
+    """Open and migrate a database in a host, so that the application may be left by another task than entered it."""
+    host, database = Host("musicq database"), _open_lazily(url, clock)
+
+    async def hold(*, task_status: Any) -> None:
+        async with database:
+            await database.upgrade()
+            task_status.started()
+            await anyio.sleep_forever()
+
+    await host.open()
+    try:
+        await host.start(hold)
+        yield database
+    finally:
+        await host.close()
+
+
+async def _queue(
+    settings: Settings, database: Database, clock: Clock, signal: WorkSignal, stack: AsyncExitStack
+) -> tuple[TaskQueue, Any]:
+    """Return the queue that the settings name, and how the lease keeper opens a connection of its own."""
+    url = settings.queue_url
+    if url == MEMORY:
+        return MemoryTasks(clock=clock, wakeup=signal), None
+    if url.startswith(("redis://", "rediss://")):
+        raise SettingsError("queue_url: Redis queues are not in this version; use a database or memory://")
+    own = database if url == settings.database_url else await stack.enter_async_context(_open(url, clock))
+
+    def connect() -> AbstractAsyncContextManager[TaskQueue]:
+        return _second(url, clock)
+
+    return _sql().SqlTaskQueue(own, wakeup=signal), connect
+
+
+@asynccontextmanager
+async def _second(url: str, clock: Clock) -> AsyncIterator[TaskQueue]:
+    sql = _sql()
+    async with sql.open_database(url, clock=clock) as database:
+        yield sql.SqlTaskQueue(database)
+
+
+def _max_retries(handlers: Handlers, task_type: str) -> int:
+    handler = handlers.get(task_type)
+    return DEFAULT_MAX_RETRIES if handler is None else handler.max_retries

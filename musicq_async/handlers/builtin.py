@@ -1,0 +1,127 @@
+"""The four task types that every application has, as handlers over a `Library`."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from musicq_async.engine.context import TaskContext
+from musicq_async.engine.registry import Handlers
+from musicq_async.errors import ConvertFailed, InvalidParams
+from musicq_async.handlers.library import Library
+from musicq_async.handlers.params import ConvertFormat, DownloadAudio, DownloadBilibiliAudio, TestTask, read
+from musicq_async.media.names import safe_name
+
+
+def builtin_handlers(library: Library) -> Handlers:
+    """Return the built-in task types, bound to a library."""
+    handlers = Handlers()
+
+    @handlers.register("test_task")
+    async def test_task(params: dict[str, Any]) -> Any:
+        return read(TestTask, params).message
+
+    @handlers.register("download_audio")
+    async def download_audio(params: dict[str, Any], context: TaskContext) -> dict[str, Any]:
+        return await _download(library, read(DownloadAudio, params), context)
+
+    @handlers.register("download_bilibili_audio")
+    async def download_bilibili_audio(params: dict[str, Any], context: TaskContext) -> dict[str, Any]:
+        return await _download_bilibili(library, read(DownloadBilibiliAudio, params), context)
+
+    @handlers.register("convert_format")
+    async def convert_format(params: dict[str, Any], context: TaskContext) -> dict[str, Any]:
+        return await _convert(library, read(ConvertFormat, params), context)
+
+    return handlers
+
+
+async def _download(library: Library, wish: DownloadAudio, context: TaskContext) -> dict[str, Any]:
+    from musicq_async.media.sources import Source  # noqa: PLC0415 - httpx, on first use
+    from musicq_async.media.transfer import download  # noqa: PLC0415
+
+    target = library.folder(wish.save_path)
+    if wish.save_path is None or wish.save_path.endswith(("/", os.sep)) or target.is_dir():
+        target /= _name_in(wish.url)
+
+    async def progress(done: int, total: int | None) -> None:
+        await context.progress(done, total, "downloading")
+
+    source = Source(url=wish.url)
+    done = await download(
+        [source], target, http=library.settings.http, web=await library.web(), if_range=True, progress=progress
+    )
+    return {"path": str(done.path), "size": done.size}
+
+
+def _name_in(url: str) -> str:
+    """Return the file name that an address ends in, made safe."""
+    last = PurePosixPath(unquote(urlsplit(url).path)).name
+    stem, dot, ending = last.rpartition(".")
+    if dot and re.fullmatch(r"[0-9A-Za-z]{1,5}", ending):
+        return f"{safe_name(stem, style='plain')}.{ending}"
+    return safe_name(last, style="plain") if last else "download"
+
+
+async def _download_bilibili(library: Library, wish: DownloadBilibiliAudio, context: TaskContext) -> dict[str, Any]:
+    items = [item async for item in library.items(wish.link)]
+    if len(items) > 1:
+        return await _one_task_each(items, wish, context)
+
+    async def progress(done: int, total: int | None) -> None:
+        await context.progress(done, total, "downloading")
+
+    kept = await library.keep(items[0], save_path=wish.save_path, quality=wish.quality, progress=progress)
+    row = kept.row()
+    if wish.format and kept.path:
+        row["path"] = (await _converted(Path(kept.path), wish.format, keep=False))[0]
+    return row
+
+
+async def _one_task_each(items: list[Any], wish: DownloadBilibiliAudio, context: TaskContext) -> dict[str, Any]:
+    """Push a task for each item that is there,."""
+    wanted = [item for item in items if not item.gone]
+    tasks = []
+    for item in wanted:
+        params = {"url": item.link, "quality": wish.quality, "save_path": wish.save_path, "format": wish.format}
+        tasks.append({"type": "download_bilibili_audio", "params": {k: v for k, v in params.items() if v is not None}})
+    ids = await context.queue.push_many(tasks)
+    return {"tasks": ids, "gone": len(items) - len(wanted)}
+
+
+async def _convert(library: Library, wish: ConvertFormat, context: TaskContext) -> dict[str, Any]:
+    from musicq_async.media.convert import convert  # noqa: PLC0415 - PyAV, on first use
+
+    given = [text for text in (wish.input_file, wish.input) if text]
+    if len(given) != 1:
+        raise InvalidParams("input_file or input: give exactly one of them")
+    if not wish.output_format and not wish.output:
+        raise InvalidParams("output_format or output: say which format to convert to")
+
+    async def progress(done: int, total: int | None) -> None:
+        await context.progress(done, total, "converting")
+
+    done = await convert(
+        library.folder(given[0]), to=wish.output_format, output=_output(library, wish.output), bitrate=wish.bitrate,
+        keep=wish.keep, progress=progress,
+    )  # fmt: skip
+    return {"files": [str(each.path) for each in done.files], "failed": len(done.failed)}
+
+
+def _output(library: Library, output: str | None) -> str | None:
+    """Return an output path below the music folder; a bare format stays as it is."""
+    if output is None or re.fullmatch(r"[0-9A-Za-z]{2,5}", output):
+        return output
+    return str(library.folder(output)) + ("/" if output.endswith(("/", os.sep)) else "")
+
+
+async def _converted(path: Path, to: str, *, keep: bool) -> list[str]:
+    from musicq_async.media.convert import convert  # noqa: PLC0415
+
+    done = await convert(path, to=to, keep=keep)
+    if not done.files:
+        raise ConvertFailed(f"{path.name} could not be converted to {to}")
+    return [str(each.path) for each in done.files]

@@ -1,0 +1,302 @@
+"""The music library: from a Bilibili item to a tagged song under its proper name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import anyio
+
+from musicq_async.errors import MediaError, MusicqError, SourceError
+from musicq_async.media.names import SongName, VideoSong, format_name, parse_video_title
+from musicq_async.ports import Clock, PublicStore
+from musicq_async.settings import Settings
+
+if TYPE_CHECKING:
+    from musicq_async.bilibili.client import BilibiliClient
+    from musicq_async.bilibili.models import Item
+    from musicq_async.bilibili.streams import AudioChoice
+    from musicq_async.media.covers import Cover
+    from musicq_async.media.sources import Source
+    from musicq_async.media.tags import Tags
+    from musicq_async.media.web import Web
+
+Progress = Callable[[int, int | None], Awaitable[None] | None]
+COOKIE_KEY = "bilibili_cookie"
+AUDIO_ENDINGS = frozenset({".m4a", ".flac", ".mp3", ".opus", ".mka", ".wav", ".ogg", ".aac"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What became of one item; `row` is how the command line and task results show it."""
+
+    link: str
+    bvid: str | None = None
+    cid: int | None = None
+    status: Literal["ok", "skipped", "failed"] = "ok"
+    path: str | None = None
+    title: str | None = None
+    artists: tuple[str, ...] = ()
+    codec: str | None = None
+    quality: str | None = None
+    error: str | None = None
+    """Name of the error's class."""
+    message: str | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Return the fields as JSON."""
+        return {
+            name: list(value) if isinstance(value := getattr(self, name), tuple) else value for name in self.__slots__
+        }
+
+
+class Library:
+    """Fetches what links stand for into folders; an async context manager. Connections are made on first use."""
+
+    def __init__(self, settings: Settings, *, clock: Clock, store: PublicStore) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._store = store
+        self._open = AsyncExitStack()
+        self._opening = anyio.Lock()
+        self._client: BilibiliClient | None = None
+        self._web: Web | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client = self._web = None
+        await self._open.aclose()
+
+    async def client(self) -> BilibiliClient:
+        """Return the account's client; the cookie of the public store wins over the setting."""
+        async with self._opening:
+            if self._client is None:
+                from musicq_async.bilibili.client import BilibiliClient  # noqa: PLC0415 - httpx, on first use
+
+                client = BilibiliClient(
+                    self.settings.bilibili,
+                    self.settings.http,
+                    clock=self._clock,
+                    cookie=self._cookie,
+                    store=self._store,
+                )
+                self._client = await self._open.enter_async_context(client)
+            return self._client
+
+    async def web(self) -> Web:
+        """Return the shared way out to the network."""
+        async with self._opening:
+            if self._web is None:
+                from musicq_async.media.web import Web  # noqa: PLC0415 - httpx, on first use
+
+                self._web = await self._open.enter_async_context(Web(self.settings.http))
+            return self._web
+
+    def folder(self, save_path: str | None) -> Path:
+        """Return the folder that a ``save_path`` means; relative ones lie in the music folder."""
+        root = Path(self.settings.music_dir).expanduser()
+        return root if not save_path else root / Path(save_path).expanduser()
+
+    async def items(self, link: str) -> AsyncIterator[Item]:
+        """Yield what a link stands for, each opened to what can be fetched; what is gone is yielded as such."""
+        client = await self.client()
+        async for found in client.items(link):
+            if found.gone:
+                yield found
+                continue
+            for item in await client.expand(found):
+                yield item
+
+    async def attempt(self, item: Item, **wish: Any) -> Kept:
+        """Do what `keep` does, and give an error that concerns this item as a result in place of raising it."""
+        try:
+            return await self.keep(item, **wish)
+        except (SourceError, MediaError) as error:
+            return failed(item.link, error, item)
+
+    async def keep(
+        self,
+        item: Item,
+        *,
+        save_path: str | None = None,
+        quality: str | None = None,
+        progress: Progress | None = None,
+    ) -> Kept:
+        """Fetch one item into the library and return where it is; skipped if the very item is there already.
+
+        ``save_path`` is a folder, or a file name with an audio ending. Raises the `SourceError` or `MediaError` that
+        stopped it; then nothing lies under a final name, and the ``.part`` is gone on with next time.
+        """
+        client = await self.client()
+        folder, name, song = self._place(item, save_path)
+        present = await _present(folder, name, item.link)
+        if present is not None:
+            return _kept(item, song, status="skipped", path=str(present))
+        choice = await client.audio(item, quality or self.settings.bilibili.quality)
+        raw = await self._download(item, choice, folder, quality, progress)
+        finished = await self._finish(item, choice, song, folder, name, raw)
+        return _kept(
+            item, song, path=str(finished.path), codec=finished.sound.codec, quality=choice.quality,
+            message=None if choice.exact else f"{choice.requested} is not offered; got {choice.quality}",
+        )  # fmt: skip
+
+    async def _cookie(self) -> str | None:
+        value = await self._store.get_public(COOKIE_KEY)
+        if isinstance(value, Mapping):
+            return "; ".join(f"{name}={text}" for name, text in value.items())
+        return value if isinstance(value, str) else None
+
+    def _place(self, item: Item, save_path: str | None) -> tuple[Path, str, SongName]:
+        song = song_of(item)
+        target = self.folder(save_path)
+        if target.suffix.lower() in AUDIO_ENDINGS:
+            return target.parent, target.stem, song
+        return target, format_name(song, style=self.settings.name_style, source=item.key), song
+
+    async def _download(
+        self, item: Item, choice: AudioChoice, folder: Path, quality: str | None, progress: Progress | None
+    ) -> list[Path]:
+        from musicq_async.media.transfer import download  # noqa: PLC0415 - httpx, on first use
+
+        client = await self.client()
+        raw = []
+        for number, segment in enumerate(choice.segments):
+
+            async def refresh(number: int = number) -> list[Source]:
+                again = await client.audio(item, quality or self.settings.bilibili.quality)
+                return self._sources(again, again.segments[number].sources)
+
+            name = f".{re.sub(r'[^0-9A-Za-z]', '-', item.key)}-{choice.quality}-{number}.raw"
+            done = await download(
+                self._sources(choice, segment.sources),
+                folder / name,
+                http=self.settings.http,
+                web=await self.web(),
+                progress=progress,
+                expected_size=segment.size,
+                identity=f"{item.key} {choice.quality} {choice.codec} {number}",
+                refresh=refresh,
+                clock=self._clock,
+            )
+            raw.append(done.path)
+        return raw
+
+    def _sources(self, choice: AudioChoice, addresses: tuple[str, ...]) -> list[Source]:
+        from musicq_async.media.sources import Source  # noqa: PLC0415
+
+        hosts = frozenset(self.settings.bilibili.media_hosts)
+        return [
+            Source(url=url, headers=dict(choice.headers), allowed_hosts=hosts, expires_at=choice.expires_at)
+            for url in addresses
+        ]
+
+    async def _finish(  # noqa: PLR0917
+        self, item: Item, choice: AudioChoice, song: SongName, folder: Path, name: str, raw: list[Path]
+    ) -> Any:
+        from musicq_async.media.files import SafeFolder  # noqa: PLC0415
+        from musicq_async.media.finish import finish  # noqa: PLC0415 - PyAV, on first use
+
+        return await finish(
+            raw, SafeFolder(folder), name, tags=_tags(item, song, choice), cover=await self._cover(item, folder),
+            existing="number", expected_duration=choice.duration,
+        )  # fmt: skip
+
+    async def _cover(self, item: Item, folder: Path) -> Cover | None:
+        """Fetch the picture. A song without one is still a song."""
+        if not item.cover:
+            return None
+        from musicq_async.media.covers import cover_from  # noqa: PLC0415
+        from musicq_async.media.sources import Source  # noqa: PLC0415
+        from musicq_async.media.transfer import download  # noqa: PLC0415
+
+        client = await self.client()
+        source = Source(
+            url=item.cover, headers=client.media_headers, allowed_hosts=frozenset(self.settings.bilibili.media_hosts)
+        )
+        target = folder / f".{re.sub(r'[^0-9A-Za-z]', '-', item.key)}.cover"
+        try:
+            done = await download(
+                [source], target, http=self.settings.http, web=await self.web(), max_bytes=16 << 20, deadline=30.0
+            )
+            return await cover_from(await anyio.Path(done.path).read_bytes())
+        except MusicqError:
+            return None
+        finally:
+            with anyio.CancelScope(shield=True):
+                for leftover in (target, target.with_name(target.name + ".part")):
+                    await anyio.Path(leftover).unlink(missing_ok=True)
+
+
+def song_of(item: Item) -> SongName:
+    """Read title and artists out of what the site says; the uploader stands in where no artist is named."""
+    if item.kind == "song":
+        artists = item.artists or ((item.uploader.name,) if item.uploader.name else ())
+        return SongName(raw=item.title, title=item.title, artists=artists, tags=(), lossy=False)
+    read: VideoSong = parse_video_title(
+        item.title, part=item.part_title or None, uploader=item.uploader.name or None, tags=item.tags
+    )
+    artists = read.artists or ((item.uploader.name,) if item.uploader.name else ())
+    return SongName(raw=item.title, title=read.title, artists=artists, tags=read.tags, lossy=False)
+
+
+def failed(link: str, error: BaseException, item: Item | None = None) -> Kept:
+    """Return the result of an item that could not be had."""
+    return Kept(
+        link=item.link if item is not None else link,
+        bvid=item.bvid if item is not None else None,
+        cid=item.cid if item is not None else None,
+        status="failed",
+        title=item.title if item is not None else None,
+        error=type(error).__name__,
+        message=str(error),
+    )
+
+
+def _kept(item: Item, song: SongName, **values: Any) -> Kept:
+    return Kept(link=item.link, bvid=item.bvid, cid=item.cid, title=song.full, artists=song.artists, **values)
+
+
+async def _present(folder: Path, name: str, link: str) -> Path | None:
+    """Return the file that holds this very item already: its own source tag says so, whatever it is called now."""
+    from musicq_async.media.tags import read_tags  # noqa: PLC0415
+
+    for ending in sorted(AUDIO_ENDINGS):
+        path = folder / f"{name}{ending}"
+        if await anyio.Path(path).is_file():
+            try:
+                tagged = await read_tags(path)
+            except MusicqError:
+                continue
+            if tagged.tags.url == link:
+                return path
+    return None
+
+
+def _tags(item: Item, song: SongName, choice: AudioChoice) -> Tags:
+    from musicq_async.media.tags import ReplayGain, Tags  # noqa: PLC0415
+
+    gain = None
+    if choice.loudness is not None:
+        peak = None if choice.loudness.true_peak is None else 10 ** (choice.loudness.true_peak / 20)
+        gain = ReplayGain(gain=-18 - choice.loudness.integrated, peak=peak)
+    return Tags(
+        title=song.full,
+        artists=song.artists,
+        album=item.title if item.pages > 1 else None,
+        date=datetime.fromtimestamp(item.published, UTC).strftime("%Y-%m-%d") if item.published else None,
+        track=item.page if item.pages > 1 else None,
+        tracks=item.pages if item.pages > 1 else None,
+        url=item.link,
+        comment=item.link,
+        replay_gain=gain,
+    )
