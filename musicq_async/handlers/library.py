@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
 
-from musicq_async.errors import MediaError, MusicqError, SourceError
+from musicq_async.clock import SystemClock
+from musicq_async.errors import MediaError, MusicqError, SourceError, WorkGone
 from musicq_async.media.names import SongName, VideoSong, format_name, parse_video_title
+from musicq_async.memory.store import MemoryStore
+from musicq_async.model.event import Completed, Event, Failed, Progressed
 from musicq_async.ports import Clock, PublicStore
 from musicq_async.settings import Settings
 
@@ -137,6 +140,8 @@ class Library:
         ``save_path`` is a folder, or a file name with an audio ending. Raises the `SourceError` or `MediaError` that
         stopped it; then nothing lies under a final name, and the ``.part`` is gone on with next time.
         """
+        if item.gone:
+            raise WorkGone(f"{item.title or item.link} was removed from the site")
         client = await self.client()
         folder, name, song = self._place(item, save_path)
         present = await _present(folder, name, item.link)
@@ -300,3 +305,68 @@ def _tags(item: Item, song: SongName, choice: AudioChoice) -> Tags:
         comment=item.link,
         replay_gain=gain,
     )
+
+
+AT_ONCE = 3
+"""Files that `fetch` downloads side by side."""
+
+
+async def fetch(
+    links: Sequence[str],
+    *,
+    settings: Settings,
+    quality: str | None = None,
+    audio_format: str | None = None,
+    listen: Callable[[Event], None] = lambda _event: None,
+) -> list[dict[str, Any]]:
+    """Download what links stand for, here and now, and return a row for each item in order; one failure stops no other.
+
+    ``listen`` is told `Progressed`, `Completed` and `Failed` with the item's link as the task id.
+    """
+    clock = SystemClock()
+    rows: list[list[Kept]] = []
+    async with Library(settings, clock=clock, store=MemoryStore()) as library, anyio.create_task_group() as group:
+        places = anyio.CapacityLimiter(AT_ONCE)
+
+        async def one(item: Item, found: list[Kept], place: int) -> None:
+            async with places:
+                began = clock.monotonic()
+                kept = await _fetched(library, item, quality, audio_format, listen)
+            found[place] = kept
+            if kept.status == "failed":
+                error = f"{kept.error}: {kept.message}"
+                listen(Failed(task_id=item.link, task_type="download", error=error, attempt=1))
+            else:
+                seconds = clock.monotonic() - began
+                listen(Completed(task_id=item.link, task_type="download", result=None, seconds=seconds))
+
+        for link in links:
+            found: list[Kept] = []
+            rows.append(found)
+            try:
+                async for item in library.items(link):
+                    found.append(failed(link, WorkGone("waiting"), item))
+                    group.start_soon(one, item, found, len(found) - 1)
+            except MusicqError as error:
+                found.append(failed(link, error))
+                listen(Failed(task_id=link, task_type="download", error=f"{type(error).__name__}: {error}", attempt=1))
+    return [kept.row() for found in rows for kept in found]
+
+
+async def _fetched(
+    library: Library, item: Item, quality: str | None, audio_format: str | None, listen: Callable[[Event], None]
+) -> Kept:
+    def progress(done: int, total: int | None) -> None:
+        name = item.part_title or item.title
+        listen(Progressed(task_id=item.link, task_type="download", done=done, total=total, message=name))
+
+    try:
+        kept = await library.keep(item, quality=quality, progress=progress)
+        if audio_format and kept.path and kept.status == "ok":
+            from musicq_async.media.convert import convert  # noqa: PLC0415 - PyAV, on first use
+
+            made = await convert(kept.path, to=audio_format, keep=False)
+            kept = replace(kept, path=str(made.files[0].path), codec=audio_format)
+    except MusicqError as error:
+        return failed(item.link, error, item)
+    return kept

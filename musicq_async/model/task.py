@@ -98,6 +98,7 @@ class Task(NewTask, frozen=True, kw_only=True):
     def row(self) -> dict[str, Any]:
         """Return a fresh dict whose keys are the columns of ``task_queue``; states are plain strings."""
         row: dict[str, Any] = msgspec.to_builtins(self)
+        row["errors"] = list(row["errors"])
         del row["lease_token"]
         return row
 
