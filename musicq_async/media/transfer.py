@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,29 +157,41 @@ class _Wanted:
 
 
 async def _open_part(target: Path | tuple[Folder, str]) -> PartFile:
-    """Lock the ``.part``. A cancellation meanwhile closes what the thread has opened."""
+    """Lock the ``.part``. When this is cancelled, whoever comes second, thread or task, closes it again."""
+    handover = threading.Lock()
     opened: list[PartFile] = []
+    gone = False
 
     def work() -> None:
-        if isinstance(target, tuple):
-            folder, name, own = *target, False
-        else:
-            path = Path(os.path.abspath(target))  # noqa: PTH100 - Path.absolute keeps '..'
-            folder, name, own = open_folder(path.parent), path.name, True
-        try:
-            opened.append(PartFile.open(folder, checked_name(name), owns_folder=own))
-        except BaseException:
-            if own:
-                folder.close()
-            raise
+        part = _lock_part(target)
+        with handover:
+            if not gone:
+                opened.append(part)
+                return
+        part.close()
 
     try:
         await anyio.to_thread.run_sync(work)
     except BaseException:
-        for part in opened:
-            part.close()
+        with handover:
+            gone = True
+        with anyio.CancelScope(shield=True):
+            for part in opened:
+                await anyio.to_thread.run_sync(part.close)
         raise
     return opened[0]
+
+
+def _lock_part(target: Path | tuple[Folder, str]) -> PartFile:
+    if isinstance(target, tuple):
+        return PartFile.open(target[0], checked_name(target[1]))
+    path = Path(os.path.abspath(target))  # noqa: PTH100 - Path.absolute keeps '..'
+    folder = open_folder(path.parent)
+    try:
+        return PartFile.open(folder, checked_name(path.name), owns_folder=True)
+    except BaseException:
+        folder.close()
+        raise
 
 
 class _TooLarge(Exception):
