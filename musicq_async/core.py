@@ -74,27 +74,17 @@ def checked_task(task: dict[str, Any], priority: int = 0, *, json_only: bool = F
 
     Raises `InvalidTask`, a ValueError whose message names the field.
     """
-    if not isinstance(task, dict):
-        raise InvalidTask(f"A task must be a dict, not {_kind(task)}.")
-    if not json_only and not priority and priority.__class__ is int and (plain := _plain(task)) is not None:
-        return plain
-    checked = dict.copy(task)  # a plain dict even from a subclass; safe from threads that change the task just now
-    checked.setdefault("task_id", str(uuid4()))
-    checked.setdefault("params", {})
-    if priority.__class__ is not int or priority:
-        checked["priority"] = priority
-    if "type" not in checked:
-        raise InvalidTask("Task field 'type' is missing; it names the handler.")
-    copier = _Copier(json_only=json_only)
-    for name, value in checked.items():
-        try:
-            checked[name] = copier.field(name, value)
-        except _Refused as refused:
-            way = "".join(reversed(refused.steps))
-            raise InvalidTask(f"Task field {_shown(name)}{way and f' at {way}'} {refused}") from None
-    if checked.get("delay") is not None and checked.get("run_at") is not None:
-        raise InvalidTask("Task fields 'delay' and 'run_at' exclude each other; give one.")
+    checked = _plain(task)
+    if checked is None or (json_only and not _fits_64_bits(checked["params"])):
+        checked = _checked_at_length(task, _Copier(json_only=json_only))
+    if priority or priority.__class__ is not int:
+        checked["priority"] = checked_priority(priority)
     return checked
+
+
+def checked_priority(priority: object) -> int:
+    """Return a priority that fits in 32 bits, or raise `InvalidTask`."""
+    return _checked_field("priority", priority, _Copier(json_only=False))  # type: ignore[no-any-return]
 
 
 def _plain(task: dict[str, Any]) -> dict[str, Any] | None:
@@ -104,30 +94,51 @@ def _plain(task: dict[str, Any]) -> dict[str, Any] | None:
     """
     try:
         checked = task.copy()
-        kind, task_id, params = checked["type"], checked["task_id"], checked["params"]
-        if params.__class__ is not dict or task_id < "!" or task_id[-1] <= " ":
-            return None
-        params = checked["params"] = params.copy()
+        kind = checked["type"]
+        task_id = checked["task_id"]
+        params = checked["params"] = checked["params"].copy()
         words = [kind, task_id, *params]
         for value in params.values():
-            if value.__class__ is str:
+            if type(value) is str:
                 words.append(value)
-            elif value.__class__ not in _PLAIN:
+            elif type(value) not in _PLAIN:
                 return None
         text = "".join(words)
-        if len(checked) != 3 or len(task_id) > 36 or not 0 < len(kind) <= 100 or len(text) > 4096 or not text.isascii():
-            return None
+        known = type(params) is dict and len(checked) == 3 and text.isascii() and len(text) <= 4096
+        if known and kind and len(kind) <= 100 and task_id >= "!" and len(task_id) <= 36 and task_id[-1] > " ":
+            return checked
     except (AttributeError, KeyError, TypeError):
-        return None
+        pass
+    return None
+
+
+def _fits_64_bits(params: dict[str, Any]) -> bool:
+    return all(value.__class__ is not int or -(2**63) <= value < 2**63 for value in params.values())
+
+
+def _checked_at_length(task: dict[str, Any], copier: _Copier) -> dict[str, Any]:
+    """Check and copy any task."""
+    if not isinstance(task, dict):
+        raise InvalidTask(f"A task must be a dict, not {_kind(task)}.")
+    checked = dict.copy(task)  # a plain dict even from a subclass; safe from threads that change the task just now
+    if "type" not in checked:
+        raise InvalidTask("Task field 'type' is missing; it names the handler.")
+    for name, value in checked.items():
+        checked[name] = _checked_field(name, value, copier)
+    if checked.get("delay") is not None and checked.get("run_at") is not None:
+        raise InvalidTask("Task fields 'delay' and 'run_at' exclude each other; give one.")
+    if "task_id" not in checked:
+        checked["task_id"] = str(uuid4())
+    checked.setdefault("params", {})
     return checked
 
 
-def checked_priority(priority: object) -> int:
-    """Return a priority that fits in 32 bits, or raise `InvalidTask`."""
+def _checked_field(name: object, value: Any, copier: _Copier) -> Any:
     try:
-        return _RULES["priority"](_Copier(json_only=False), priority)  # type: ignore[no-any-return]
+        return copier.field(name, value)
     except _Refused as refused:
-        raise InvalidTask(f"Task field 'priority' {refused}") from None
+        way = "".join(reversed(refused.steps))
+        raise InvalidTask(f"Task field {_shown(name)}{way and f' at {way}'} {refused}") from None
 
 
 class _Copier:
@@ -410,7 +421,8 @@ class WaitingLine:
 
     def _drop_old_promises(self) -> None:
         before = time.monotonic() - PROMISE_SECONDS
-        self.promised = {waiter: since for waiter, since in self.promised.items() if since > before}
+        for waiter in [waiter for waiter, since in self.promised.items() if since <= before]:
+            del self.promised[waiter]
 
 
 class TaskLine(queue.Queue[Any]):
@@ -424,37 +436,60 @@ class TaskLine(queue.Queue[Any]):
         super().__init__(maxsize)
         self.clock = clock
 
-    def _init(self, maxsize: int) -> None:  # noqa: ARG002 - the hook's signature
+    def _init(self, maxsize: int) -> None:
         self.getters = WaitingLine()
         self.putters = WaitingLine()
         self.joiners = WaitingLine()
-        self._lines: dict[int, deque[dict[str, Any]]] = {}
-        self._priorities: list[int] = []  # a heap; at most one line, the only one, is kept while it is empty
-        self._ready = 0
-        self._delayed: list[tuple[float, int, int, dict[str, Any]]] = []
+        self._bounded = maxsize > 0
+        self._head: deque[dict[str, Any]] = deque()
+        self._head_priority = 0
+        self._rest: dict[int, deque[dict[str, Any]]] = {}  # the lines behind the head; none of them is empty
+        self._rest_priorities: list[int] = []  # a heap
+        self._rest_size = 0
+        self._delayed: list[tuple[float, int, int, dict[str, Any]]] = []  # a heap
         self._pushes = itertools.count()
+        self._hungry, self._promised, self._crowd = self.getters.waiting, self.getters.promised, self.putters.waiting
 
     def _qsize(self) -> int:
-        return self._ready + len(self._delayed)
+        return self._ready() + len(self._delayed)
+
+    def _ready(self) -> int:
+        return len(self._head) + self._rest_size
+
+    def _room(self) -> int:
+        return self.maxsize - self._qsize()
 
     def _put(self, item: Item) -> None:
         task, priority, due = item
         if due is not None:
             self._put_delayed(task, priority, due)
             return
-        try:
-            self._lines[priority].append(task)
-        except KeyError:
-            self._lines[priority] = deque((task,))
-            heapq.heappush(self._priorities, priority)
-        self._ready += 1
-        if self.getters.waiting:
+        if priority == self._head_priority:
+            self._head.append(task)
+        else:
+            self._put_elsewhere(task, priority)
+        if self._hungry:
             self.getters.wake_one()
+
+    def _put_elsewhere(self, task: dict[str, Any], priority: int) -> None:
+        """Put a task of another priority than that of the head line."""
+        if priority > self._head_priority and (self._head or self._rest):
+            if priority not in self._rest:
+                self._rest[priority] = deque()
+                heapq.heappush(self._rest_priorities, priority)
+            self._rest[priority].append(task)
+            self._rest_size += 1
+            return
+        if self._head:
+            self._rest[self._head_priority] = self._head
+            heapq.heappush(self._rest_priorities, self._head_priority)
+            self._rest_size += len(self._head)
+        self._head, self._head_priority = deque((task,)), priority
 
     def _put_delayed(self, task: dict[str, Any], priority: int, due: float) -> None:
         heapq.heappush(self._delayed, (due, next(self._pushes), priority, task))
         if self._delayed[0][0] == due:
-            for waiter in self.getters.waiting:
+            for waiter in self._hungry:
                 waiter.replan(due)
 
     def _promote(self) -> None:
@@ -465,27 +500,26 @@ class TaskLine(queue.Queue[Any]):
             self._put((task, priority, None))
 
     def _get(self) -> dict[str, Any]:
-        priorities = self._priorities
-        line = self._lines[priorities[0]]
-        if not line:
-            del self._lines[heapq.heappop(priorities)]
-            line = self._lines[priorities[0]]
-        task = line.popleft()
-        self._ready -= 1
-        if not line and len(priorities) > 1:
-            del self._lines[heapq.heappop(priorities)]
-        if self.putters.waiting:
+        if not self._head:
+            self._head_priority = heapq.heappop(self._rest_priorities)
+            self._head = self._rest.pop(self._head_priority)
+            self._rest_size -= len(self._head)
+        task = self._head.popleft()
+        if self._crowd:
             self.putters.wake_one()
         return task
 
     def put_now(self, task: dict[str, Any], priority: int = 0, due: float | None = None) -> bool:
         """Put unless that would have to wait for room; return whether it did."""
         # ``with`` costs twice as much as these calls; a mutex in use is waited for in the usual way
-        self.mutex.acquire(False) or self.mutex.__enter__()  # noqa: FBT003 - as said above
+        self.mutex.acquire(False) or self.mutex.__enter__()  # noqa: FBT003 - a keyword costs more than the lock
         try:
-            if self.maxsize > 0 and not self.putters.admits(None, self.maxsize - self._qsize()):
+            if self._bounded and not self.putters.admits(None, self._room()):
                 return False
-            self._put((task, priority, due))
+            if due is None and priority == self._head_priority and not self._hungry:
+                self._head.append(task)
+            else:
+                self._put((task, priority, due))
             self.unfinished_tasks += 1
             return True
         finally:
@@ -495,11 +529,11 @@ class TaskLine(queue.Queue[Any]):
         """Get the next task; ``None`` if there is none for a newcomer."""
         self.mutex.acquire(False) or self.mutex.__enter__()  # noqa: FBT003 - as in put_now
         try:
+            if self._head and not (self._delayed or self._promised or self._crowd):
+                return self._head.popleft()
             if self._delayed:
                 self._promote()
-            if self._ready > len(self.getters.promised) or self.getters.admits(None, self._ready):
-                return self._get()
-            return None
+            return self._get() if self.getters.admits(None, self._ready()) else None
         finally:
             self.mutex.release()
 
@@ -507,7 +541,7 @@ class TaskLine(queue.Queue[Any]):
         """Get the next task for a waiter; if there is none, it waits in line (``stay``) or has left it."""
         with self.mutex:
             self._promote()
-            if self.getters.admits(waiter, self._ready):
+            if self.getters.admits(waiter, self._ready()):
                 return self._get()
             self.getters.settle(waiter, stay=stay)
             waiter.plan(self._delayed[0][0] if self._delayed else math.inf)
@@ -516,7 +550,7 @@ class TaskLine(queue.Queue[Any]):
     def put_for(self, item: Item, waiter: Waiter, *, stay: bool) -> bool | None:
         """Put for a waiter; if there is no room, return ``None``: it waits in line (``stay``) or has left it."""
         with self.mutex:
-            if self.putters.admits(waiter, self.maxsize - self._qsize()):
+            if self.putters.admits(waiter, self._room()):
                 self._put(item)
                 self.unfinished_tasks += 1
                 return True
@@ -539,8 +573,7 @@ class TaskLine(queue.Queue[Any]):
         if not self.mutex.acquire(patient):
             return
         try:
-            room = self.maxsize - self._qsize() if line is self.putters else 0
-            line.leave(waiter, self._ready if line is self.getters else room)
+            line.leave(waiter, self._ready() if line is self.getters else self._room() if line is self.putters else 0)
         finally:
             self.mutex.release()
 
@@ -786,10 +819,10 @@ class _Cleaner(threading.Thread):
             _log.debug("dropped %d expired values", dropped)
             del owner
 
-    def stop(self) -> None:
-        """End the thread; returns when it has ended."""
+    def stop(self, *, wait: bool) -> None:
+        """Tell the thread to end."""
         self._stopping.set()
-        if threading.current_thread() is not self:
+        if wait and threading.current_thread() is not self:
             self.join()
 
 
@@ -831,15 +864,19 @@ class MemoryQueue:
         Lower ``priority`` is sooner; a value other than 0 goes before the task's own ``priority``. A task with
         ``delay`` (seconds) or ``run_at`` (epoch seconds) waits in the queue until then. Raises `InvalidTask`.
         """
-        item = self.item(task, priority)
-        if not self.tasks.put_now(*item):
+        plain = _plain(task)
+        if plain is None or priority or priority.__class__ is not int or self._verbose:
+            item = self.item(task, priority)
             self.tasks.put(item)
-        return item[0]["task_id"]  # type: ignore[no-any-return]
+            return item[0]["task_id"]  # type: ignore[no-any-return]
+        if not self.tasks.put_now(plain):
+            self.tasks.put((plain, 0, None))
+        return plain["task_id"]  # type: ignore[no-any-return]
 
     def item(self, task: dict[str, Any], priority: int = 0) -> Item:
         """Check a task and make the item of it that `TaskLine` takes."""
         checked = checked_task(task)
-        if priority.__class__ is not int or priority:
+        if priority or priority.__class__ is not int:
             priority = checked_priority(priority)
         due = None
         if len(checked) > 3:
@@ -928,12 +965,15 @@ class MemoryQueue:
                 self._cleaner = _Cleaner(self)
                 self._cleaner.start()
 
-    def stop_cleanup(self) -> None:
-        """End the background thread, which can be started again; does nothing if none runs."""
+    def stop_cleanup(self, *, wait: bool = True) -> None:
+        """End the background thread, which can be started again; does nothing if none runs.
+
+        Returns when it has ended, or with ``wait=False`` at once.
+        """
         with self._cleaner_lock:
             cleaner, self._cleaner = self._cleaner, None
         if cleaner is not None:
-            cleaner.stop()
+            cleaner.stop(wait=wait)
 
     def forget_parent(self) -> None:
         """Begin anew in a forked child: no tasks, no thread, fresh locks."""

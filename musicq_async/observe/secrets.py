@@ -22,6 +22,8 @@ LONG: Final = 12
 ``musicq`` leaves ``musicq_async`` alone."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_PUBLIC: Final = frozenset({"dedeuserid"})
+"""Names of cookies that hold no secret: a user's number stands in the addresses of all his lists."""
 _MEANINGLESS: Final = frozenset({"true", "false", "none", "null", "http", "https", "path", "domain"})
 
 
@@ -87,7 +89,9 @@ def _parts(value: str) -> Iterator[str]:
     yield value.strip()
     if "=" in value:
         for pair in value.split(";"):
-            yield pair.partition("=")[2].strip().strip('"')
+            name, _, part = pair.partition("=")
+            if name.strip().lower() not in _PUBLIC:
+                yield part.strip().strip('"')
 
 
 def _forms(value: str) -> Iterable[str]:

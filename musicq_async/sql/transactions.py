@@ -6,6 +6,9 @@ errors; `musicq_async.sql.database` does. Neither expects to be cancelled: `Data
 
 from __future__ import annotations
 
+import os
+import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeVar
 
@@ -51,6 +54,7 @@ class SqliteTransactions:
     """
 
     def __init__(self, address: Address) -> None:
+        self._lock = _write_lock(address)
         self._writes_limiter = anyio.CapacityLimiter(1)
         self._writes = _sqlite_engine(address, begin="BEGIN IMMEDIATE", connections=1)
         if address.path is None:  # a database in memory lives in its one connection
@@ -65,7 +69,11 @@ class SqliteTransactions:
 
     async def write(self, unit: Unit[Result]) -> Result:
         """Run a unit under the write lock, in a thread."""
-        return await anyio.to_thread.run_sync(_write_with, self._writes, unit, limiter=self._writes_limiter)
+        return await anyio.to_thread.run_sync(self._write, unit, limiter=self._writes_limiter)
+
+    def _write(self, unit: Unit[Result]) -> Result:
+        with self._lock, self._writes.connect() as connection:
+            return _transact(connection, unit)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -99,6 +107,15 @@ class ServerTransactions:
         await self._writes.dispose()
 
 
+_write_locks: Final[weakref.WeakValueDictionary[str, threading.Lock]] = weakref.WeakValueDictionary()
+
+
+def _write_lock(address: Address) -> threading.Lock:
+    """Return the lock of this process for writing the file: SQLite's own lets the late go first and waits in sleeps."""
+    lock = threading.Lock()
+    return lock if address.path is None else _write_locks.setdefault(os.path.realpath(address.path), lock)
+
+
 def open_transactions(address: Address) -> Transactions:
     """Prepare the engines; nothing is connected yet. Raises `BackendError` where the driver is not installed."""
     try:
@@ -115,11 +132,6 @@ def open_transactions(address: Address) -> Transactions:
 def _read_with(engine: Engine, unit: Unit[Result]) -> Result:
     with engine.connect() as connection:
         return unit(connection)
-
-
-def _write_with(engine: Engine, unit: Unit[Result]) -> Result:
-    with engine.connect() as connection:
-        return _transact(connection, unit)
 
 
 def _transact(connection: Connection, unit: Unit[Result]) -> Result:

@@ -252,14 +252,14 @@ AWKWARD_TITLES: Final = (
 FAN: Final = Person(mid=70707, name="听歌的人")
 _SONGS: Final = (
     # title, notes, streams
-    ("月光邮局 - 林小满", (440, 550, 660), PLAIN_STREAMS),
+    ("林小满 - 月光邮局", (440, 550, 660), PLAIN_STREAMS),
     ("【原创曲】夜航星 / 阿澈 feat. 洛天", (390, 490, 590), PLAIN_STREAMS),
-    ("【Hi-Res】星の手紙 - 夜空ミカ", (330, 410, 490), (*PLAIN_STREAMS, "flac")),
-    ("【杜比全景声】海底列车 - 北岛回声", (290, 370, 440), (*PLAIN_STREAMS, "dolby")),
-    ("夏夜萤火 (伴奏) - 陈听雨", (260, 330, 390), PLAIN_STREAMS),
-    ("雨のあとで【歌ってみた】- こはる", (490, 620, 740), PLAIN_STREAMS),
+    ("【Hi-Res】夜空ミカ「星の手紙」", (330, 410, 490), (*PLAIN_STREAMS, "flac")),
+    ("【杜比全景声】北岛回声《海底列车》", (290, 370, 440), (*PLAIN_STREAMS, "dolby")),
+    ("陈听雨 - 夏夜萤火 (伴奏)", (260, 330, 390), PLAIN_STREAMS),
+    ("【歌ってみた】雨のあとで / Covered by こはる", (490, 620, 740), PLAIN_STREAMS),
     ("《第七个站台》片尾曲：归途", (350, 440, 520), PLAIN_STREAMS),
-    ("Paper Lanterns (Live) - Aoi & 南风", (310, 390, 470), PLAIN_STREAMS),
+    ("Aoi & 南风 - Paper Lanterns (Live)", (310, 390, 470), PLAIN_STREAMS),
 )
 _FIRST_AID: Final = 117_000_000_000_100
 
@@ -278,7 +278,7 @@ def demo_catalogue() -> Catalogue:
         SitePart(cid=30_000_001_000 + page, title=name, notes=(220 + 40 * page, 440 + 80 * page))
         for page, name in enumerate(("晨雾", "正午的河", "归巢"), 1)
     )
-    album = catalogue.add(SiteVideo(aid=_FIRST_AID + 999, title="【专辑】四时小调", parts=parts))
+    album = catalogue.add(SiteVideo(aid=_FIRST_AID + 999, title="《四时小调》全专辑", parts=parts))
     catalogue.songs[400_100] = SiteSong(
         auid=400_100, title="旧唱机", author="晚风", lyrics="[00:00.00]旧唱机\n[00:01.00]慢慢转"
     )

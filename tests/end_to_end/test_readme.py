@@ -26,7 +26,13 @@ def blocks(language: str) -> list[tuple[str, str]]:
 def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONDEVMODE": "0", "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 

@@ -85,7 +85,9 @@ def test_names_of_the_library_restore_their_own_signs():
     assert parse_name("歌 - Who_Man _ A_B", names=names).lossy is False
 
 
-@pytest.mark.parametrize("stem", ["", " ", "-", " - ", "_", "___", "(", "()", "（", "a - ", "( - )", "-版", "\ud800", "a" * 5000, "(" * 3000])
+@pytest.mark.parametrize(
+    "stem", ["", " ", "-", " - ", "_", "___", "(", "()", "（", "a - ", "( - )", "-版", "\ud800", "a" * 5000, "(" * 3000]
+)
 def test_no_name_is_too_odd_to_parse(stem):
     format_name(parse_name(stem))
 

@@ -48,7 +48,30 @@ def songs(draw):
     return SongName("", title, artists, tuple(tags))
 
 
-LIBRARY_PIECES = ["晴天", "Ghost", "Re_", "_", "__", "___", "a_b", "A_B_C", "ver_", "-版", "-古风版", "Live", "どうして…", " ", "'07", "·", "12_30", "feat_", "Au_Ra", "x_ y", "_x_", "！"]
+LIBRARY_PIECES = [
+    "晴天",
+    "Ghost",
+    "Re_",
+    "_",
+    "__",
+    "___",
+    "a_b",
+    "A_B_C",
+    "ver_",
+    "-版",
+    "-古风版",
+    "Live",
+    "どうして…",
+    " ",
+    "'07",
+    "·",
+    "12_30",
+    "feat_",
+    "Au_Ra",
+    "x_ y",
+    "_x_",
+    "！",
+]
 
 
 @st.composite
@@ -59,7 +82,9 @@ def library_names(draw):
         style, gap = draw(st.sampled_from(BRACKETS))
         inside = draw(st.sampled_from(["Live", "Inst_", "国语", "x_y", "为什么_", "feat_ A", "_B_", "2019"]))
         title += " " * gap + style[0] + inside + style[1]
-    artists = draw(st.lists(st.sampled_from(["周杰伦", "AC_DC", "S_H_E", "A_", "B_ C", "IU (아이유)", "K_DA", "_x"]), max_size=3))
+    artists = draw(
+        st.lists(st.sampled_from(["周杰伦", "AC_DC", "S_H_E", "A_", "B_ C", "IU (아이유)", "K_DA", "_x"]), max_size=3)
+    )
     name = title + (" - " + " _ ".join(artists) if artists else "")
     return safe_name(" ".join(name.split(" - ")) if not artists else name)
 
@@ -74,7 +99,9 @@ def test_a_song_is_read_as_it_was_written(song):
     assert parse_name(format_name(song)) == song
 
 
-@given(st.builds(SongName, st.just(""), TEXT.filter(str.strip), st.lists(TEXT.filter(str.strip), max_size=3).map(tuple)))
+@given(
+    st.builds(SongName, st.just(""), TEXT.filter(str.strip), st.lists(TEXT.filter(str.strip), max_size=3).map(tuple))
+)
 def test_whatever_is_written_can_be_read(song):
     parse_name(format_name(song))
 
@@ -86,6 +113,7 @@ def test_a_safe_name_is_legal_everywhere_and_stays_as_it_is(text, style):
 
 
 @pytest.mark.soak
+@pytest.mark.skipif("'soak' not in config.option.markexpr", reason="long: select it with -m soak")
 @settings(max_examples=200_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(LONG, STYLES)
 def test_two_hundred_thousand_names_are_legal_everywhere(text, style):
@@ -117,7 +145,11 @@ def test_a_key_of_a_key_is_the_key(text):
     assert name_key(name_key(text)) == name_key(text)
 
 
-@given(TEXT, st.lists(TEXT, max_size=3).map(tuple), st.sampled_from(["{uploader}/{title}", "{title}/../{artists}", "[{uploader}/]{title} - {artists}"]))
+@given(
+    TEXT,
+    st.lists(TEXT, max_size=3).map(tuple),
+    st.sampled_from(["{uploader}/{title}", "{title}/../{artists}", "[{uploader}/]{title} - {artists}"]),
+)
 def test_no_value_leads_out_of_the_folder(title, artists, template):
     for part in path_components(template, {"title": title, "artists": artists, "uploader": title}):
         assert part not in {"", ".", ".."}

@@ -39,7 +39,9 @@ def test_a_further_title_is_understood(title, part, uploader, wanted):
     song = parse_video_title(title, part=part, uploader=uploader)
     tags = " ; ".join(f"{tag.text} ({tag.kind})" for tag in song.tags)
     got = [song.title, " ; ".join(song.artists), song.confidence, tags, " ; ".join(song.original_artists)]
-    assert [here for here, want in zip(got, wanted, strict=True) if want != "*"] == [want for want in wanted if want != "*"]
+    assert [here for here, want in zip(got, wanted, strict=True) if want != "*"] == [
+        want for want in wanted if want != "*"
+    ]
 
 
 @pytest.mark.parametrize("case", PARTS, ids=lambda case: case["title"])

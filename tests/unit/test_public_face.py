@@ -11,7 +11,20 @@ import pytest
 import musicq_async
 from musicq_async import errors
 
-HEAVY = {"sqlalchemy", "alembic", "httpx", "av", "mutagen", "fastapi", "loguru", "croniter", "rich", "click", "anyio", "redis"}
+HEAVY = {
+    "sqlalchemy",
+    "alembic",
+    "httpx",
+    "av",
+    "mutagen",
+    "fastapi",
+    "loguru",
+    "croniter",
+    "rich",
+    "click",
+    "anyio",
+    "redis",
+}
 
 
 def modules_after(code: str) -> set[str]:
@@ -35,7 +48,9 @@ def test_every_public_name_can_be_imported(name):
 
 
 def test_every_error_of_the_tree_is_public():
-    tree = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, errors.MusicqError)]
+    tree = [
+        value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, errors.MusicqError)
+    ]
     assert {error.__name__ for error in tree} <= set(musicq_async.__all__)
 
 

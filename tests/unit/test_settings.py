@@ -118,7 +118,13 @@ def test_the_environment_is_read_with_sections_after_two_underscores(monkeypatch
 
 
 def test_variables_that_name_no_setting_are_not_ours(monkeypatch):
-    for name in ("MUSICQ_TEST_MYSQL_URL", "MUSICQ_LOG", "MUSICQ_CONCURRENCY__X", "MUSICQ_LOG__NONE", "_MUSICQ_COMPLETE"):
+    for name in (
+        "MUSICQ_TEST_MYSQL_URL",
+        "MUSICQ_LOG",
+        "MUSICQ_CONCURRENCY__X",
+        "MUSICQ_LOG__NONE",
+        "_MUSICQ_COMPLETE",
+    ):
         monkeypatch.setenv(name, "whatever")
     assert Settings() == Settings(concurrency=4)
 

@@ -27,8 +27,14 @@ def name_key(text: str) -> str:
     """
     text = _SURROGATES.sub("\ufffd", text)
     text = _DROPPED.sub("", unicodedata.normalize("NFC", INVISIBLE.sub("", text)))
+    while (key := _folded(text)) != text:
+        text = key
+    return key
+
+
+def _folded(text: str) -> str:
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return _DROPPED.sub("", text.translate(_LOOK_ALIKE))
+    return _DROPPED.sub("", INVISIBLE.sub("", text.translate(_LOOK_ALIKE)))
 
 
 @lru_cache(maxsize=8192)

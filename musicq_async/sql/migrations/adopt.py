@@ -81,4 +81,4 @@ def _is_short(connection: Connection, column: Column[Any]) -> bool:
     ours = column.type.dialect_impl(connection.dialect)
     if isinstance(ours, MEDIUMTEXT):
         return kind.lower() in {"tinytext", "text", "varchar", "char"}
-    return kind.lower() == "varchar" and length < (getattr(ours, "length", None) or 0)
+    return bool(kind.lower() == "varchar" and length < (getattr(ours, "length", None) or 0))

@@ -1,0 +1,129 @@
+"""The service itself, the database's migrations, and shell completion."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from musicq_async.cli.interrupts import INTERRUPTED, interrupts, on_this_loop, run_async
+from musicq_async.cli.opening import address_options, read_settings, with_app
+
+if TYPE_CHECKING:
+    from musicq_async.app import MusicQ
+    from musicq_async.engine.registry import Handlers
+    from musicq_async.settings import Settings
+
+
+@click.command()
+@address_options
+@click.option("--concurrency", type=click.IntRange(0, 10_000), metavar="N", help="Tasks at once; 0 runs no workers.")
+@click.option("--handlers", metavar="MODULE:NAME", help="Your own Handlers.")
+@click.option("--no-scheduler", is_flag=True, help="Fire no schedules.")
+@click.option("--drain", is_flag=True, help="End when nothing is left to do.")
+def run(*, drain: bool, no_scheduler: bool, **given: Any) -> int:
+    """Run the service: migrate the database, fire schedules, run tasks.
+
+    Ctrl-C or SIGTERM stops it: running tasks get ten seconds, then they are put back. A second one stops it at once.
+    """
+    settings = read_settings(**given, scheduler=False if no_scheduler else None)
+    handlers = load_handlers(settings.handlers) if settings.handlers else None
+    return run_async(lambda: _serve(settings, handlers, drain=drain), fast=True)
+
+
+async def _serve(settings: Settings, handlers: Handlers | None, *, drain: bool) -> int:
+    import logging
+
+    from musicq_async.app import open_musicq
+    from musicq_async.observe.log import configure_logging, log_events
+
+    with configure_logging(settings.log):
+        async with open_musicq(settings, handlers=handlers) as app:
+            log_events(app.events)
+            log = logging.getLogger("musicq_async.cli")
+            log.info("%s", _greeting(app))
+            if drain:
+                await app.run_until_idle()
+                return 0
+            with interrupts.asking(on_this_loop(app.stop)):
+                await app.run()
+            log.info("stopping")
+        log.info("stopped")
+    return 0 if interrupts.received[-1:] != [signal.SIGINT] else INTERRUPTED
+
+
+def _greeting(app: MusicQ) -> str:
+    from musicq_async import __version__
+    from musicq_async.observe.secrets import without_password
+
+    settings = app.settings
+    queue = "" if settings.queue_url == settings.database_url else f", queue {without_password(settings.queue_url)}"
+    return (
+        f"musicq {__version__}: database {without_password(settings.database_url)}{queue}, "
+        f"{settings.concurrency} workers, "
+        f"{'with' if settings.scheduler else 'without'} scheduler, music in {settings.music_dir}"
+    )
+
+
+def load_handlers(where: str) -> Handlers:
+    """Import ``MODULE:NAME``, from the current folder too. Raises `SettingsError`."""
+    import importlib
+
+    from musicq_async.engine.registry import Handlers
+    from musicq_async.errors import SettingsError
+
+    module, _, name = where.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found = importlib.import_module(module)
+        for part in (name or "handlers").split("."):
+            found = getattr(found, part)
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"handlers: {where!r} cannot be imported: no module named {error.name!r}") from error
+    except AttributeError as error:
+        raise SettingsError(f"handlers: {where!r} cannot be imported: {error}") from error
+    except ValueError as error:  # an empty module name
+        raise SettingsError(f"handlers: write MODULE:NAME, not {where!r}") from error
+    if not isinstance(found, Handlers):
+        raise SettingsError(f"handlers: {where!r} is {type(found).__name__}, not musicq_async.Handlers")
+    return found
+
+
+@click.group("db")
+def database() -> None:
+    """Look after the database."""
+
+
+@database.command()
+@address_options
+def upgrade(**addresses: str | None) -> int:
+    """Create the tables, or bring those of an earlier version up to date. The service does so by itself."""
+
+    async def body(app: MusicQ) -> None:
+        from musicq_async.observe.secrets import without_password
+
+        click.echo(f"{without_password(app.settings.database_url)} is up to date")
+
+    return with_app(body, addresses)
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+def completion(shell: str) -> None:
+    r"""Print the completion script of a shell.
+
+    \b
+    bash:  eval "$(musicq completion bash)"       in ~/.bashrc
+    zsh:   eval "$(musicq completion zsh)"        in ~/.zshrc
+    fish:  musicq completion fish | source        in ~/.config/fish/config.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"no completion for {shell}")
+    root = click.get_current_context().find_root().command
+    click.echo(kind(root, {}, "musicq", "_MUSICQ_COMPLETE").source())
