@@ -9,6 +9,7 @@ import click
 from musicq_async.cli.interrupts import run_async
 from musicq_async.cli.opening import address_options, json_option, open_quietly, read_settings
 from musicq_async.cli.output import print_json, styled
+from musicq_async.cli.service import load_handlers
 
 if TYPE_CHECKING:
     from musicq_async.cli.checkup import Finding
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 @click.command()
 @json_option
 @address_options
-def doctor(*, as_json: bool, **addresses: str | None) -> int:
+@click.option("--handlers", metavar="MODULE:NAME", help="Your own Handlers, as for run.")
+def doctor(*, as_json: bool, **given: str | None) -> int:
     """Check this installation, the database, tasks and schedules; say how to mend what is wrong."""
-    settings = read_settings(**addresses, concurrency=0, scheduler=False)
+    settings = read_settings(**given, concurrency=0, scheduler=False)
     return run_async(lambda: _examined(settings, as_json=as_json))
 
 
@@ -41,11 +43,17 @@ async def _examined(settings: Settings, *, as_json: bool) -> int:
 async def _of_the_application(settings: Settings) -> list[Finding]:
     """Ask the application itself; where it cannot be opened, that is the finding."""
     from musicq_async.cli.checkup import finding
-    from musicq_async.errors import MusicqError
+    from musicq_async.errors import MusicqError, SettingsError
 
+    handlers = None
     try:
-        async with open_quietly(settings) as app:
-            return [_complete(each) for each in await app.doctor()]
+        if settings.handlers:
+            handlers = load_handlers(settings.handlers)
+    except SettingsError as error:
+        return [finding("your handlers", ok=False, message=str(error), cure="set handlers to MODULE:NAME")]
+    try:
+        async with open_quietly(settings, handlers=handlers) as app:
+            return [_complete(each) for each in await app.doctor() if each["name"] != "music folder"]
     except MusicqError as error:
         cure = "check database_url and queue_url, and that the server runs"
         return [finding("database", ok=False, message=str(error), cure=cure)]
