@@ -108,7 +108,7 @@ def _frames(container: InputContainer, stream: AudioStream, cut: Cut | None) -> 
     for packet in container.demux(stream):
         try:
             frames = packet.decode()
-        except av.error.InvalidDataError as error:
+        except av.error.FFmpegError as error:
             broken += 1
             if broken >= _BROKEN_PACKETS:
                 raise ConvertFailed("the file is broken: its sound cannot be decoded") from error

@@ -85,6 +85,6 @@ def _pull(graph: Any) -> dict[str, str]:
     last: dict[str, str] = {}
     while True:
         try:
-            last = dict(graph.pull().metadata)
+            last = dict(getattr(graph.pull(), "metadata", {}))  # PyAV 18 has it
         except (av.error.BlockingIOError, EOFError):
             return last

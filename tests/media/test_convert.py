@@ -494,3 +494,14 @@ async def test_a_program_that_hangs_is_killed_with_the_task(sound, program, tmp_
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
     assert left(tmp_path / "in") == ["song.flac"]
+
+
+@pytest.mark.parametrize("kind", ["song.mp3", "song.m4a", "song.flac"])
+async def test_a_file_with_broken_places_is_converted_around_them(sound, kind):
+    source = sound(kind)
+    data = bytearray(source.read_bytes())
+    for at in range(5000, len(data) - 2000, 3000):
+        data[at] ^= 0xFF
+    source.write_bytes(data)
+    done = (await convert(source, to="wav")).files[0]
+    assert (await probe(done.path)).duration > 1.0
