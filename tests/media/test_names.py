@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import re
 import unicodedata
@@ -182,7 +182,7 @@ def test_spellings_of_one_name_share_a_key():
 
 def test_a_template_prints_fields_and_optional_sections():
     song = parse_name("晴天 (Live) - 周杰伦 _ 费玉清")
-    fields = {"page": 3, "date": datetime.date(2026, 11, 25), "quality": "", "uploader": "up"}
+    fields = {"page": 3, "date": dt.date(2026, 11, 25), "quality": "", "uploader": "up"}
     printed = format_name(song, template="{page:02} {artist|uploader}[ ({quality})] - {base} {date:%Y}", fields=fields)
     assert printed == "03 周杰伦 - 晴天 2026"
     assert format_name(song, template="[[{collection|uploader}]] {title}{tags}", fields=fields) == "[up] 晴天 (Live)"

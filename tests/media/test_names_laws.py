@@ -20,6 +20,8 @@ from musicq_async.media.names import (
     tag_kind,
 )
 
+law = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no fault of a name's."""
 AWKWARD = (
     "/\\:*?\"<>|._ -()（）[]【】《》「」'～…·\t\n\r\0\x7f\x85\u00a0\u3000\u200b\u200d\u202e\ufeff\u0301\u0338\ud800"
     "あガか゛한가\u1100\u1161\u11a8爱愛語é😀👨👩🇨🇳ßİıΣſﬀ①㏂℀．／＼：＊CONcon1²³"
@@ -89,16 +91,19 @@ def library_names(draw):
     return safe_name(" ".join(name.split(" - ")) if not artists else name)
 
 
+@law
 @given(library_names())
 def test_a_library_name_is_written_as_it_was_read(name):
     assert format_name(parse_name(name)) == unicodedata.normalize("NFC", name)
 
 
+@law
 @given(songs())
 def test_a_song_is_read_as_it_was_written(song):
     assert parse_name(format_name(song)) == song
 
 
+@law
 @given(
     st.builds(SongName, st.just(""), TEXT.filter(str.strip), st.lists(TEXT.filter(str.strip), max_size=3).map(tuple))
 )
@@ -106,7 +111,7 @@ def test_whatever_is_written_can_be_read(song):
     parse_name(format_name(song))
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@law
 @given(LONG, STYLES)
 def test_a_safe_name_is_legal_everywhere_and_stays_as_it_is(text, style):
     check_safe(text, style)
@@ -134,17 +139,20 @@ def check_safe(text, style):
     assert name.split(".")[0].rstrip().upper() not in {"CON", "PRN", "AUX", "NUL", "COM1", "LPT9", "COM²"}
 
 
+@law
 @given(TEXT, STYLES)
 def test_a_safe_name_keeps_its_key(text, style):
     name = safe_name(text, style=style)
     assert name_key(name) == name_key(text)
 
 
+@law
 @given(TEXT)
 def test_a_key_of_a_key_is_the_key(text):
     assert name_key(name_key(text)) == name_key(text)
 
 
+@law
 @given(
     TEXT,
     st.lists(TEXT, max_size=3).map(tuple),
@@ -156,6 +164,7 @@ def test_no_value_leads_out_of_the_folder(title, artists, template):
         assert not set(part) & set("/\\\0")
 
 
+@law
 @given(TEXT, st.none() | TEXT, st.none() | TEXT, st.lists(TEXT, max_size=3).map(tuple))
 def test_no_video_title_is_too_odd_to_read(title, part, uploader, parts):
     song = parse_video_title(title, part=part, uploader=uploader, parts=parts)

@@ -1,8 +1,8 @@
 """Song names: file names taken apart and written, and the song found in a video title.
 
-``parse_name`` and ``format_name`` are inverse for the names of the user's library; ``safe_name`` makes any text a legal file
-name; ``name_key`` says which names are the same; ``parse_video_title`` finds title and artists in a video title.
-Nothing here does input or output, except for reading the shipped dictionary when it is first needed.
+``parse_name`` and ``format_name`` are inverse for the names of the user's library; ``safe_name`` makes any text a
+legal file name; ``name_key`` says which names are the same; ``parse_video_title`` finds title and artists in a video
+title. Nothing here does input or output, except for reading the shipped dictionary when it is first needed.
 """
 
 from __future__ import annotations

@@ -39,7 +39,8 @@ _INTRODUCED: Final = re.compile(
 )
 _YEAR: Final = re.compile(r"(?:19|20)\d\d年?(?:\d{1,2}月)?(?:\d{1,2}[日号])?|\d{2,4}[./-]\d{1,2}(?:[./-]\d{1,2})?")
 _TAG_ENDS: Final = re.compile(
-    r"(?:版|伴奏|纯音乐|弹唱|remix|mix|edit|(?<![A-Za-z])ver\.?|version|acoustic|inst\.?|instrumental|バージョン|カラオケ|off vocal|加速|降速|nightcore|slowed)\Z",
+    r"(?:版|伴奏|纯音乐|弹唱|remix|mix|edit|(?<![A-Za-z])ver\.?|version|acoustic|inst\.?|instrumental|"
+    r"バージョン|カラオケ|off vocal|加速|降速|nightcore|slowed)\Z",
     re.IGNORECASE,
 )
 _LANGUAGE: Final = re.compile(

@@ -12,20 +12,23 @@ from musicq_async.media.names.performers import is_name, split_artists, trimmed,
 
 _WHO: Final = r"\s*(?P<who>[^|｜丨。！!？?~～\n]+?)(?=\s+[-–—]+\s|\s+by\s|\s*[|｜丨。！？?~～]|\s{2}|\Z)"
 _PERFORMED_BY: Final = re.compile(
-    r"(?:(?P<mark>(?:(?<![A-Za-z])(?:cover(?:e?d)?|coverd|sung|performed)|歌ってみた|翻唱|カバー)\s*by)(?![A-Za-z])\s*[:：]?"
+    r"(?:(?P<mark>(?:(?<![A-Za-z])(?:cover(?:e?d)?|coverd|sung|performed)|歌ってみた|翻唱|カバー)\s*by)(?![A-Za-z"
+    r"])\s*[:：]?"
     r"|(?P<cover>翻唱者?|カバー)\s*[:：]"
-    r"|(?:演唱者?|歌手|主唱|献唱|(?<![ぁ-んァ-ヶ一-龥])[歌唱]|ボーカル|(?<![A-Za-z])(?:vocals?|vo|singer|artist|cv))\s*[:：]"
+    r"|(?:演唱者?|歌手|主唱|献唱|(?<![ぁ-んァ-ヶ一-龥])[歌唱]|ボーカル|(?<![A-Za-z])(?:vocals?|vo|singer|"
+    r"artist|cv))\s*[:：]"
     r"|(?<![A-Za-z])vo[.．])" + _WHO,
     re.IGNORECASE,
 )
 _ORIGINAL_BY: Final = re.compile(
     r"(?:(?P<mark>(?<![A-Za-z])cover(?:ing|s)?(?![A-Za-z])|翻自|翻唱自|カバー元)\s*[:：.．]?"
-    r"|(?:原唱者?|本家|原曲歌手)\s*(?:[:：是]|(?=\s))?|(?<![A-Za-z])orig(?:inal(?:ly)?)?(?:[. ]*(?:song|sung|performed))?\s*(?:by\s*[:：]?|[:：]))"
-    + _WHO,
+    r"|(?:原唱者?|本家|原曲歌手)\s*(?:[:：是]|(?=\s))?|(?<![A-Za-z])orig(?:inal(?:ly)?)?(?:[. ]*(?:song|"
+    r"sung|performed))?\s*(?:by\s*[:：]?|[:：]))" + _WHO,
     re.IGNORECASE,
 )
 _ARRANGED_BY: Final = re.compile(
-    r"(?:作曲|作词|作詞|编曲|編曲|词曲|混音|混缩|后期|策划|和声|曲绘|pv制作|绘|曲|词|詞|填词|mix|arrange|music|lyrics?|words|composed|produced|prod|inst)\.?\s*(?:[:：]|by(?![A-Za-z]))\s*[^|｜丨/／\s]+",
+    r"(?:作曲|作词|作詞|编曲|編曲|词曲|混音|混缩|后期|策划|和声|曲绘|pv制作|绘|曲|词|詞|填词|mix|arrange|"
+    r"music|lyrics?|words|composed|produced|prod|inst)\.?\s*(?:[:：]|by(?![A-Za-z]))\s*[^|｜丨/／\s]+",
     re.IGNORECASE,
 )
 _AFTER_ORIGINAL: Final = re.compile(r"\s*(?:[的の]|\Z)")

@@ -32,7 +32,7 @@ class Mention:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One known artist: where from (``zh``, ``ja``, ``ko``, ``en``, or empty for the user's own) and the first of its names."""
+    """One known artist: the first of its names, and whence: ``zh``, ``ja``, ``ko``, ``en``, empty for the user's."""
 
     region: str
     name: str
@@ -53,7 +53,7 @@ class Names:
         return self.region(text) is not None
 
     def region(self, text: str) -> str | None:
-        """Return where a known artist is from (``zh``, ``ja``, ``ko``, ``en``, or ``""`` for the user's own), else None."""
+        """Return whence a known artist is: ``zh``, ``ja``, ``ko``, ``en``, or ``""`` for the user's own; else None."""
         from musicq_async.media.names.keys import artist_key  # noqa: PLC0415 - keys folds with this module's table
 
         entry = self._entries.get(artist_key(text))

@@ -27,12 +27,12 @@ def format_name(
     max_bytes: int = MAX_BYTES,
     max_units: int = MAX_BYTES,
 ) -> str:
-    """Write a song as a file name without an extension: ``title (tag) - artist _ artist`` unless the template says otherwise.
+    """Write a song as a file name without an extension: ``title (tag) - artist _ artist``, or what the template says.
 
-    ``fields`` are further values for the template (``uploader``, ``page``, ``bvid``...), ``style`` is that of ``safe_name``.
-    A name that is too long loses its less needed tags, then the artists beyond the second, then the end of its title, and
-    ends in `` ~`` and six hexadecimal digits of ``source`` (of the whole name where there is none), so that two songs differ.
-    Raises ``SettingsError`` for a template that cannot be filled in.
+    ``fields`` are further values for the template (``uploader``, ``page``, ``bvid``...), ``style`` is that of
+    ``safe_name``. A name that is too long loses its less needed tags, then the artists beyond the second, then the
+    end of its title, and ends in `` ~`` and six hexadecimal digits of ``source`` (of the whole name where there is
+    none), so that two songs differ. Raises ``SettingsError`` for a template that cannot be filled in.
     """
     more = dict(fields or {})
 
@@ -82,9 +82,9 @@ def path_components(
 ) -> tuple[str, ...]:
     r"""Fill in a template for folders and file and return its components, each a safe name by itself, the file last.
 
-    Only a ``/`` or ``\\`` of the template makes a folder; in a value it is a character like any other that a name cannot
-    hold. Joined below a root, the components never lead out of it. A folder whose fields are all empty is left out.
-    Raises ``SettingsError`` for a template that cannot be filled in.
+    Only a ``/`` or ``\\`` of the template makes a folder; in a value it is a character like any other that a name
+    cannot hold. Joined below a root, the components never lead out of it. A folder whose fields are all empty is left
+    out. Raises ``SettingsError`` for a template that cannot be filled in.
     """
     *folders, file = rendered_components(template, fields, join=join)
     texts = [folder for folder in folders if folder.strip()] + [file]

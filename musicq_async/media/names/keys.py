@@ -39,7 +39,7 @@ def _folded(text: str) -> str:
 
 @lru_cache(maxsize=8192)
 def artist_key(text: str) -> str:
-    """Return the key of an artist: ``name_key`` in one set of Han characters, without punctuation or an alias in brackets."""
+    """Return the key of an artist: ``name_key`` in one set of Han characters, without punctuation or alias."""
     key = name_key(_ALIAS.sub("", text)) or name_key(text)
     bare = _PUNCTUATION.sub("", key)
     return (key if len(bare) < 2 or bare.isdigit() else bare).translate(variants())

@@ -13,7 +13,8 @@ from musicq_async.media.names.tags import tag_kind, worded_kind
 from musicq_async.media.names.values import Order, SongName, Tag, TagKind
 
 _EXTENSION: Final = re.compile(
-    r"(?<=.)\.(?:mp3|flac|m4a|m4s|mp4|opus|ogg|oga|wav|aac|ape|wma|alac|aiff?|ec3|eac3|ac3|mkv|webm|lrc|jpe?g|png|webp|part)\Z",
+    r"(?<=.)\.(?:mp3|flac|m4a|m4s|mp4|opus|ogg|oga|wav|aac|ape|wma|alac|aiff?|ec3|eac3|ac3|mkv|webm|lrc|"
+    r"jpe?g|png|webp|part)\Z",
     re.IGNORECASE,
 )
 _OPENING: Final = {")": "(（", "）": "（(", "]": "[［", "］": "［[", "】": "【"}
@@ -30,7 +31,8 @@ _SUFFIX: Final = re.compile(
 )
 _LEADING_PART: Final = re.compile(r"\A(?:re|a|un|non|pre|long|under|dis|co|ever|over|out|in)\Z", re.IGNORECASE)
 _LONE_VERSION: Final = re.compile(
-    r"(?:\d{4} )?re-?master(?:ed)?(?: \d{4})?(?: version)?|(?:radio|single|album|extended|original) (?:edit|mix|version)|"
+    r"(?:\d{4} )?re-?master(?:ed)?(?: \d{4})?(?: version)?|(?:radio|single|album|extended|original) (?:edit|"
+    r"mix|version)|"
     r"live (?:at|in|from) .+|(?:live|single|album|acoustic|instrumental) version",
     re.IGNORECASE,
 )
@@ -39,8 +41,8 @@ _LONE_VERSION: Final = re.compile(
 def parse_name(stem: str, *, order: Order = "title-artist", names: Names = NAMES) -> SongName:
     """Take a file name apart, as the user's library writes it: ``title (tag) - artist _ artist``.
 
-    ``stem`` may still carry a known extension; ``order`` says on which side of the `` - `` the artists stand; ``names`` is
-    the dictionary of names with unusual characters. Never raises: what has no `` - `` is all title.
+    ``stem`` may still carry a known extension; ``order`` says on which side of the `` - `` the artists stand;
+    ``names`` is the dictionary of names with unusual characters. Never raises: what has no `` - `` is all title.
     ``format_name`` of the result gives the name back.
     """
     name = _without_extension(unicodedata.normalize("NFC", stem).strip())

@@ -11,14 +11,16 @@ from musicq_async.media.names.characters import CJK
 from musicq_async.media.names.lexicon import COLLECTION, NOISE, only_noise
 
 _INDEX: Final = re.compile(
-    r"(?P<mark>[Pp]|EP|ep|No\.?|NO\.?|Track|track|TRACK|CD\d-|第)?\s*(?P<number>\d{1,4})(?P<gap>[首曲集]?[\s._、．。\-–—:：)）\]】】丨|]*)(?P<rest>\S.*)",
+    r"(?P<mark>[Pp]|EP|ep|No\.?|NO\.?|Track|track|TRACK|CD\d-|第)?\s*(?P<number>\d{1,4})(?P<gap>[首曲集]?[\s._、．"
+    r"。\-–—:：)）\]】】丨|]*)(?P<rest>\S.*)",
     re.DOTALL,
 )
 _BRACKETED_INDEX: Final = re.compile(r"[\[【(（]\s*[Pp]?(?P<number>\d{1,4})\s*[\]】)）]\s*(?P<rest>\S.*)", re.DOTALL)
 _SIDE: Final = re.compile(r"\s+[-–—/|_]\s+|[-–—／|｜_]")
 _SHARE: Final = 0.6
 _MACHINE_NAME: Final = re.compile(
-    r"(?:[A-Za-z]*[_-]?\d{5,}[\d_\-.A-Za-z]*|[A-Za-z]+[_-]?\d{4}|[A-Za-z0-9_\-]*(?:1080|720|2160|480)[pP]?[A-Za-z0-9_\-.]*|(?:video|untitled|sequence|final|output|mv|audio|main)[\s_\-\d()]*)(?:\.[a-z0-9]{2,4})?",
+    r"(?:[A-Za-z]*[_-]?\d{5,}[\d_\-.A-Za-z]*|[A-Za-z]+[_-]?\d{4}|[A-Za-z0-9_\-]*(?:1080|720|2160|480)[pP]?[A-Za-z"
+    r"0-9_\-.]*|(?:video|untitled|sequence|final|output|mv|audio|main)[\s_\-\d()]*)(?:\.[a-z0-9]{2,4})?",
     re.IGNORECASE,
 )
 
@@ -26,8 +28,8 @@ _MACHINE_NAME: Final = re.compile(
 def without_index(part: str, parts: Sequence[str]) -> str:
     """Strike the number that an uploader put in front of a part.
 
-    With all ``parts`` known, only if at least 60 % of them begin with rising numbers, and only a number that is in line;
-    with this part alone, only a form that is no song's: ``P03 ``, ``05.``, ``001_``, ``12 晴天``.
+    With all ``parts`` known, only if at least 60 % of them begin with rising numbers, and only a number that is in
+    line; with this part alone, only a form that is no song's: ``P03 ``, ``05.``, ``001_``, ``12 晴天``.
     """
     part = part.strip()
     match = _BRACKETED_INDEX.fullmatch(part) or _INDEX.fullmatch(part)

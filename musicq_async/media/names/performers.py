@@ -23,11 +23,13 @@ _HAN_NAMES: Final = re.compile(f"[{HAN}·]{{2,4}}(?: [{HAN}·]{{2,4}})+")
 _ALIAS: Final = re.compile(r"\s*[(（][^()（）]*[)）]")
 _CREDITED_VOICE: Final = re.compile(r"[(（](?:cv|CV|vo|Vo|声)[.:：]\s*[^()（）]+[)）]")
 _TWO_NAMES: Final = re.compile(
-    rf"([{HAN}·]{{2,4}}) [{LATIN}][{LATIN} .'\-]*|([{LATIN}0-9][{LATIN}0-9 .'!*&\-]*) [{HANGUL}][{HANGUL} 0-9]*|([{HANGUL}]+) [{LATIN}][{LATIN} .\-]*"
+    rf"([{HAN}·]{{2,4}}) [{LATIN}][{LATIN} .'\-]*|([{LATIN}0-9][{LATIN}0-9 .'!*&\-]*) [{HANGUL}][{HANGUL} "
+    rf"0-9]*|([{HANGUL}]+) [{LATIN}][{LATIN} .\-]*"
 )
 _TRIMMED: Final = ' -–—―~～|｜丨/／:：,，、.。·・_+&!！?？;；♪"“”'
 _OWN_CHANNEL: Final = re.compile(
-    r"\s*(?:[-_ ]*(?:official|channel|vevo|music|official channel)(?![A-Za-z])|官方(?:频道|账号)?|频道|工作室|音乐|本人|丶|公式|チャンネル)+\s*\Z",
+    r"\s*(?:[-_ ]*(?:official|channel|vevo|music|official channel)(?![A-Za-z])|官方(?:频道|账号)?|频道|"
+    r"工作室|音乐|本人|丶|公式|チャンネル)+\s*\Z",
     re.IGNORECASE,
 )
 

@@ -41,7 +41,8 @@ _SPACED: Final[tuple[tuple[re.Pattern[str], Default], ...]] = (
 _TIGHT_DASH: Final = re.compile(r"[-–—－]")
 _TIGHT_OTHERS: Final = re.compile(r"\s*[:：_·•/]\s*")
 _CONSTANT, _KNOWN, _FEATURES = 5, 4, 3
-"""How surely a side names the artist: all parts share it, it is known, it names several; less is 2 it can, 1 hardly, 0 not."""
+"""How surely a side names the artist: all parts share it, it is known, it names several; less is 2 it can, 1 hardly,
+0 not."""
 _LONG_TITLE: Final = 30
 
 

@@ -27,9 +27,12 @@ class Rule:
 
 
 _QUESTION: Final = re.compile(
-    r"(?:^|[\s,(（])(?:who|whom|whose|what|what's|whats|who's|where|where's|why|when|which|how|how's|are|is|am|do|does|did|can|could|will|would|should|shall|have|has|"
-    r"isn't|aren't|don't|didn't|doesn't|won't|can't|couldn't|wouldn't|shouldn't|haven't|ain't|wanna|ready|anybody|anyone)(?![a-z'’])"
-    r"|[吗嗎呢]|什么|什麼|甚麼|为什|為什|怎|谁|誰|哪|为何|為何|如何|何处|何處|何时|何時|何必|几时|幾時|是否|难道|難道|可否|能否|是不是|好不好|多少|干嘛|幹嘛|咩|未$"
+    r"(?:^|[\s,(（])(?:who|whom|whose|what|what's|whats|who's|where|where's|why|when|which|how|how's|are|"
+    r"is|am|do|does|did|can|could|will|would|should|shall|have|has|"
+    r"isn't|aren't|don't|didn't|doesn't|won't|can't|couldn't|wouldn't|shouldn't|haven't|ain't|wanna|ready|"
+    r"anybody|anyone)(?![a-z'’])"
+    r"|[吗嗎呢]|什么|什麼|甚麼|为什|為什|怎|谁|誰|哪|为何|為何|如何|何处|何處|何时|何時|何必|几时|幾時|"
+    r"是否|难道|難道|可否|能否|是不是|好不好|多少|干嘛|幹嘛|咩|未$"
     r"|何|なぜ|どう|どこ|どれ|どの|どんな|だれ|いつ|なん[でだの]|なに|か$|かな$|かい$|の$|って$"
     r"|뭐|무엇|왜|누구|누가|어디|언제|어떻게|어때|어떤|얼마|까$|니$|나요$|가요$|래$|을래|ㄹ까",
     re.IGNORECASE,
@@ -43,7 +46,8 @@ _AFTER: Final = rf"(?=\s|$|[)\]）】\d,，'\"{CJK}])"
 def restore(piece: str, kind: Piece, names: Names = NAMES) -> Restored:
     """Return the piece with each ``_`` as the sign it was, and whether a guess was needed.
 
-    Every sign takes the place of one ``_`` and nothing else changes, so that writing the piece again gives the same name.
+    Every sign takes the place of one ``_`` and nothing else changes, so that writing the piece again gives the same
+    name.
     """
     if "_" not in piece:
         return piece, False

@@ -39,10 +39,10 @@ def safe_name(
 ) -> str:
     """Return the text as one file or folder name that Windows, macOS, Linux and their network drives all take.
 
-    ``seed`` writes ``_`` for the nine illegal characters and for the dot, ``plain`` leaves dots, ``wide`` takes the full-width
-    look-alikes. The name has at most ``max_bytes`` UTF-8 bytes and ``max_units`` UTF-16 units and is cut between graphemes;
-    with a ``source`` (an id), a name that had to be cut ends in `` ~`` and six hexadecimal digits of it.
-    Calling it again changes nothing.
+    ``seed`` writes ``_`` for the nine illegal characters and for the dot, ``plain`` leaves dots, ``wide`` takes the
+    full-width look-alikes. The name has at most ``max_bytes`` UTF-8 bytes and ``max_units`` UTF-16 units and is cut
+    between graphemes; with a ``source`` (an id), a name that had to be cut ends in `` ~`` and six hexadecimal digits
+    of it. Calling it again changes nothing.
     """
     name = cleaned(text, style)
     if fits(name, max_bytes, max_units):

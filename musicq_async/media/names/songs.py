@@ -70,7 +70,7 @@ class Line:
 
 
 def find_songs(line: Line, clues: Clues, names: Names) -> None:
-    """Mark the songs and the works of a line; the words that belong to a work become a source tag and leave their text."""
+    """Mark the songs and the works of a line; the words that belong to a work become a source tag."""
     for kinds in ({"label"}, {"book"}, {"corner"}, {"quote"}):
         quoted = [index for index, piece in enumerate(line.pieces) if piece.kind in kinds]
         works = [index for index in quoted if piece_is_work(line, index, quoted)]

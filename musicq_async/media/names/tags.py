@@ -11,12 +11,15 @@ from musicq_async.media.names.dictionary import NAMES, Names
 from musicq_async.media.names.values import TagKind
 
 _INSTRUMENTS: Final = (
-    "吉他|钢琴|鋼琴|古筝|古箏|二胡|琵琶|笛子|竹笛|小提琴|大提琴|尤克里里|口琴|萨克斯|薩克斯|卡林巴|手风琴|竖琴|唢呐|嗩吶|箜篌|葫芦丝|陶笛|电吉他|指弹|"
+    "吉他|钢琴|鋼琴|古筝|古箏|二胡|琵琶|笛子|竹笛|小提琴|大提琴|尤克里里|口琴|萨克斯|薩克斯|卡林巴|手风琴|"
+    "竖琴|唢呐|嗩吶|箜篌|葫芦丝|陶笛|电吉他|指弹|"
     "ピアノ|ギター|バイオリン|피아노|기타"
 )
 _LANGUAGES: Final = (
-    "国语|國語|粤语|粵語|粤配|中文|汉语|漢語|华语|華語|普通话|日语|日語|日文|英文|英语|英語|韩语|韓語|韩文|韓文|闽南语|閩南語|台语|台語|客家话|"
-    "法语|法文|德语|德文|俄语|俄文|泰语|泰文|西班牙语|意大利语|葡萄牙语|阿拉伯语|越南语|印尼语|藏语|蒙语|蒙古语|维语|方言|四川话|东北话|上海话|川话|"
+    "国语|國語|粤语|粵語|粤配|中文|汉语|漢語|华语|華語|普通话|日语|日語|日文|英文|英语|英語|韩语|韓語|"
+    "韩文|韓文|闽南语|閩南語|台语|台語|客家话|"
+    "法语|法文|德语|德文|俄语|俄文|泰语|泰文|西班牙语|意大利语|葡萄牙语|阿拉伯语|越南语|印尼语|藏语|蒙语|"
+    "蒙古语|维语|方言|四川话|东北话|上海话|川话|"
     "语言版|語言版|双语|雙語|日本語|中国語|韓国語|広東語|한국어|영어|일본어|중국어"
 )
 _LATIN_LANGUAGES: Final = (
@@ -51,15 +54,18 @@ _KINDS: Final[tuple[tuple[TagKind, re.Pattern[str]], ...]] = (
         "live",
         _words(
             "现场|現場|演唱会|演唱會|音乐节|音樂節|ライブ|ライヴ|라이브|콘서트|巡演",
-            r"(?<!to )live(?! (?:your|my|our|for|and|forever|again|without|like|it|a|the)(?![a-z]))|unplugged|concert",
+            r"(?<!to )live(?! (?:your|my|our|for|and|forever|again|without|like|it|a|the)(?![a-z]))|unplugged|"
+            r"concert",
         ),
     ),
     (
         "edit",
         _words(
-            "完整版|剪辑|剪輯|加长版|加長版|短版|长版|^片段|サイズ|(?:ショート|フル|ロング)(?:バージョン|ver|$)|tv版|(?:短|长)版",
+            "完整版|剪辑|剪輯|加长版|加長版|短版|长版|^片段|サイズ|(?:ショート|フル|ロング)(?:バージョン|"
+            "ver|$)|tv版|(?:短|长)版",
             rf"(?:tv|radio|single|short|full|extended|original|long|game|anime|movie)[ -]?(?:edit|size|mix|cut)"
-            rf"|(?:tv|radio|single|short|full|extended|original|long)[ -]?{_VERSION}|[a-z]+ size|edit|extended|\A(?:full|short)\Z",
+            rf"|(?:tv|radio|single|short|full|extended|original|long)[ -]?{_VERSION}|[a-z]+ size|edit|"
+            rf"extended|\A(?:full|short)\Z",
         ),
     ),
     (
@@ -76,7 +82,8 @@ _KINDS: Final[tuple[tuple[TagKind, re.Pattern[str]], ...]] = (
     (
         "acoustic",
         _words(
-            f"弹唱|彈唱|不插电|不插電|弾き語り|アコースティック|어쿠스틱|清唱|[无無]伴奏|阿卡贝拉|アカペラ|{_INSTRUMENTS}",
+            f"弹唱|彈唱|不插电|不插電|弾き語り|アコースティック|어쿠스틱|清唱|[无無]伴奏|阿卡贝拉|アカペラ|"
+            f"{_INSTRUMENTS}",
             "acoustic|piano|guitar|a ?cc?app?ell?a",
         ),
     ),
@@ -87,9 +94,11 @@ _KINDS: Final[tuple[tuple[TagKind, re.Pattern[str]], ...]] = (
     (
         "source",
         _words(
-            "《|主题曲|主題曲|主题歌|主題歌|[片][头頭尾]曲|插曲|推广曲|推廣曲|宣传曲|宣傳曲|印象曲|角色曲|片名曲|广告曲|主打歌|原声|原聲|配乐|"
+            "《|主题曲|主題曲|主题歌|主題歌|[片][头頭尾]曲|插曲|推广曲|推廣曲|宣传曲|宣傳曲|印象曲|角色曲|"
+            "片名曲|广告曲|主打歌|原声|原聲|配乐|"
             "オープニング|エンディング|テーマ|挿入歌|キャラクターソング|キャラソン|イメージソング|サウンドトラック|"
-            "电影|電影|动画|動畫|アニメ|游戏|遊戲|ゲーム|电视剧|電視劇|网剧|網劇|影视|综艺|动漫|映画|ドラマ|劇場版[「『]|드라마|영화|주제가|삽입곡|"
+            "电影|電影|动画|動畫|アニメ|游戏|遊戲|ゲーム|电视剧|電視劇|网剧|網劇|影视|综艺|动漫|映画|ドラマ|"
+            "劇場版[「『]|드라마|영화|주제가|삽입곡|"
             "^(?:op|ed)\\s*\\d*$|^from[ ]",
             r"ost|soundtrack|theme|\A(?:opening|ending)|(?:opening|ending) (?:theme|song)|insert song|motion picture",
         ),
@@ -126,7 +135,8 @@ _KINDS: Final[tuple[tuple[TagKind, re.Pattern[str]], ...]] = (
 )
 _NOT_A_TRANSLATION: Final = re.compile(
     r"[女男童]声|[女男童]聲|[合独對对獨][唱奏]|序曲|尾声|前奏|间奏|片段|抖音|热搜|热门|单曲|试听|铃声|鈴聲|"
-    r"(?<![a-z])(?:explicit|clean|bonus|interlude|intro|outro|skit|deluxe|solo|duet|reprise|prologue|epilogue|prelude|hidden|mono|stereo|vocal)(?![a-z])"
+    r"(?<![a-z])(?:explicit|clean|bonus|interlude|intro|outro|skit|deluxe|solo|duet|reprise|prologue|epilogue|"
+    r"prelude|hidden|mono|stereo|vocal)(?![a-z])"
 )
 
 

@@ -184,7 +184,7 @@ def _field(inside: str | None, template: str) -> Field:
     for name in names:
         if name not in FIELDS:
             raise SettingsError(
-                f"The name template {template!r} has no field {name!r} to print; there are: {', '.join(sorted(FIELDS))}."
+                f"The name template {template!r} has no field {name!r}; there are: {', '.join(sorted(FIELDS))}."
             )
     if spec and "date" not in names and not _NUMBER.match(spec):
         raise SettingsError(f"The name template {template!r} has a width {spec!r} that is no number, such as 02.")

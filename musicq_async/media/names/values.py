@@ -37,8 +37,8 @@ HYPHENS = ("-", " - ")
 class Tag:
     """What stands beside a title: ``(Live)``, ``（粤语版）``, ``-古风版``.
 
-    ``style`` is the pair of brackets, ``"-"``, ``" - "``, or ``""`` for bare text; ``gap`` is the number of spaces in front.
-    Two tags that differ only in their gap are equal.
+    ``style`` is the pair of brackets, ``"-"``, ``" - "``, or ``""`` for bare text; ``gap`` is the number of spaces in
+    front. Two tags that differ only in their gap are equal.
     """
 
     text: str
@@ -57,7 +57,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class SongName:
-    """A file name taken apart. Two names are equal if title, artists and tags are; how they were written does not count.
+    """A file name taken apart. Two names are equal if title, artists and tags are, however they were written.
 
     ``lossy`` says that at least one ``_`` was restored by a guess, or could not be restored.
     """
@@ -83,9 +83,9 @@ class SongName:
 class VideoSong:
     """The song that a video title speaks of.
 
-    ``artists`` are those who perform here, empty where the title does not say; for a cover, ``original_artists`` are those
-    who are covered. ``confidence`` is high when both title and artist are stated, medium when one of them is inferred,
-    and low for collections, medleys and titles without any structure.
+    ``artists`` are those who perform here, empty where the title does not say; for a cover, ``original_artists`` are
+    those who are covered. ``confidence`` is high when both title and artist are stated, medium when one of them is
+    inferred, and low for collections, medleys and titles without any structure.
     """
 
     title: str

@@ -74,7 +74,8 @@ def parse_video_title(
     """Find the song in a video title: its title, who performs it, who is covered, and how sure that is.
 
     ``part`` is the name of the part (P) in a video that has several, ``parts`` those of all of them, ``uploader`` the
-    channel, ``tags`` the video's tags. Never raises: a title without any structure comes back as it is, with low confidence.
+    channel, ``tags`` the video's tags. Never raises: a title without any structure comes back as it is, with low
+    confidence.
     """
     heading, in_collection = _read(title, uploader, tags, names)
     if not part:
@@ -289,7 +290,7 @@ def _from_sides(sides: Sides, place: int, clues: Clues, names: Names) -> Reading
 
 
 def _without_sides(raw: str, text: str, line: Line, clues: Clues, names: Names) -> Reading:
-    """Read a title without separators: a song in a bracket behind its artist, an artist in a bracket before the song."""
+    """Read a title without separators: a song in a bracket behind its artist, or an artist in one before the song."""
     bracketed = each_once(tuple(clues.bracketed), names)
     named = named_in(text, names) if text else ()
     labels = [label for _, label in sorted(clues.labels)]
