@@ -12,6 +12,8 @@ import anyio
 
 NEW_YEAR: Final = 1_767_225_600.0
 """2026-01-01 00:00:00 UTC: where time begins unless the test says otherwise."""
+LEAST_STEP: Final = 1e-6
+"""Seconds: smaller ones are lost in the rounding of large times, and nothing would move on."""
 
 
 class FakeClock:
@@ -33,7 +35,7 @@ class FakeClock:
         self._skipped = 0.0
         self._real: Callable[[], float] | None = None
         self._began = 0.0
-        self._jumped: set[asyncio.Event] = set()
+        self._waited_for: dict[asyncio.Event, int] = {}
 
     def time(self) -> float:
         """Return the wall clock, in epoch seconds."""
@@ -56,26 +58,24 @@ class FakeClock:
         return anyio.move_on_after(seconds)
 
     async def wait_until(self, at: float, notified: asyncio.Event) -> None:
-        """Wait until the wall clock shows ``at``, ``notified`` is set, or `jump` was called."""
+        """Wait until the wall clock shows ``at`` or ``notified`` is set, which `jump` does as well."""
         left = at - self.time()
         if notified.is_set() or not left > 0:
             return
-        woken = asyncio.Event()
-        self._jumped.add(woken)
+        self._waited_for[notified] = self._waited_for.get(notified, 0) + 1
         try:
             with anyio.move_on_after(left):
-                async with anyio.create_task_group() as group:
-                    group.start_soon(_pass_on, notified, woken)
-                    await woken.wait()
-                    group.cancel_scope.cancel()
+                await notified.wait()
         finally:
-            self._jumped.discard(woken)
+            self._waited_for[notified] -= 1
+            if not self._waited_for[notified]:
+                del self._waited_for[notified]
 
     def jump(self, seconds: float) -> None:
         """Set the wall clock forward or back; no time passes."""
         self._wall_offset += seconds
-        for woken in self._jumped:
-            woken.set()
+        for notified in list(self._waited_for):
+            notified.set()
 
     @contextmanager
     def running(self) -> Iterator[FakeClock]:
@@ -91,7 +91,7 @@ class FakeClock:
                 return real_select(None)
             ready = real_select(min(self.patience, timeout) if timeout > 0 else 0)
             if not ready and timeout > 0:
-                self._skipped += timeout
+                self._skipped += max(timeout, LEAST_STEP)
             return ready
 
         first = self._skipped
@@ -104,7 +104,3 @@ class FakeClock:
             ahead = loop.time() - real_time()
             loop.time = lambda: real_time() + ahead  # type: ignore[method-assign]  # never goes back
 
-
-async def _pass_on(notified: asyncio.Event, woken: asyncio.Event) -> None:
-    await notified.wait()
-    woken.set()

@@ -46,9 +46,12 @@ def test_each_python_block_runs(block, tmp_path):
 
 
 FASTAPI_CHECK = """
-from starlette.testclient import TestClient
-with TestClient(app) as client:
-    assert client.post("/signup", params={"email": "a@example.com"}).json()["task"]
+import asyncio, httpx
+async def sign_up():
+    transport = httpx.ASGITransport(app=app)
+    async with lifespan(app), httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.post("/signup", params={"email": "a@example.com"})).json()["task"]
+asyncio.run(sign_up())
 """
 
 
@@ -69,9 +72,9 @@ def test_each_settings_file_is_accepted(block, tmp_path, monkeypatch):
 def test_every_command_shown_is_one_that_the_command_line_has():
     from click.testing import CliRunner
 
-    from musicq_async.cli import main
+    from musicq_async.cli import program
 
-    help_text = CliRunner().invoke(main, ["--help"]).output
+    help_text = CliRunner().invoke(program, ["--help"]).output
     for readme in READMES:
         for command in re.findall(r"python -m musicq_async ([a-z]+)", (ROOT / readme).read_text("utf-8")):
             assert command in help_text
