@@ -31,7 +31,7 @@ from musicq_async.errors import (
     WorkGone,
 )
 from musicq_async.media.answers import Changed, FromStart, Onward, Refused, Whole, judge, read_head, resumable
-from musicq_async.media.files import Folder, checked_name, open_folder
+from musicq_async.media.files import Folder, SafeFolder, checked_name, open_folder
 from musicq_async.media.partial import Held, PartFile, Validator
 from musicq_async.media.sources import Failure, Source, SourcePool
 from musicq_async.media.web import SourceFailed, Web
@@ -87,6 +87,7 @@ async def download(
     *,
     http: HttpSettings,
     web: Web | None = None,
+    within: SafeFolder | None = None,
     progress: Progress | None = None,
     expected_size: int | None = None,
     identity: str | None = None,
@@ -100,7 +101,8 @@ async def download(
 ) -> Transferred:
     """Download one file to ``target`` and return what arrived; the target is whole or untouched.
 
-    ``target`` is a path, or a folder of a `SafeFolder` with a name in it. ``sources`` are asked in their order.
+    ``target`` is a path, or an open folder with a name in it; ``within`` refuses a path that is not below that folder,
+    or leads there through a link. ``sources`` are asked in their order.
     ``identity`` names content that is the same on all of them, so that a mirror may go on where another stopped;
     without it only a strong ETag or Last-Modified proves that, and a file without either starts again after a cut.
     ``if_range`` sends If-Range (right for web servers, wrong for some content networks). ``sanity`` sees the first 64
@@ -129,7 +131,7 @@ async def download(
         clock=clock or SystemClock(),
     )
     seconds = http.deadline if deadline is None else deadline
-    part = await _open_part(target)
+    part = await _open_part(target, within)
     try:
         if web is not None:
             return await _Transfer(wanted, part, sources, web).run(seconds)
@@ -156,14 +158,14 @@ class _Wanted:
     clock: Clock
 
 
-async def _open_part(target: Path | tuple[Folder, str]) -> PartFile:
+async def _open_part(target: Path | tuple[Folder, str], within: SafeFolder | None) -> PartFile:
     """Lock the ``.part``. When this is cancelled, whoever comes second, thread or task, closes it again."""
     handover = threading.Lock()
     opened: list[PartFile] = []
     gone = False
 
     def work() -> None:
-        part = _lock_part(target)
+        part = _lock_part(target, within)
         with handover:
             if not gone:
                 opened.append(part)
@@ -182,13 +184,17 @@ async def _open_part(target: Path | tuple[Folder, str]) -> PartFile:
     return opened[0]
 
 
-def _lock_part(target: Path | tuple[Folder, str]) -> PartFile:
+def _lock_part(target: Path | tuple[Folder, str], within: SafeFolder | None) -> PartFile:
     if isinstance(target, tuple):
         return PartFile.open(target[0], checked_name(target[1]))
-    path = Path(os.path.abspath(target))  # noqa: PTH100 - Path.absolute keeps '..'
-    folder = open_folder(path.parent)
+    if within is not None:
+        *folders, name = within.parts(target)
+        folder = within.open_folder(*folders)
+    else:
+        path = Path(os.path.abspath(target))  # noqa: PTH100 - Path.absolute keeps '..'
+        folder, name = open_folder(path.parent), path.name
     try:
-        return PartFile.open(folder, checked_name(path.name), owns_folder=True)
+        return PartFile.open(folder, checked_name(name), owns_folder=True)
     except BaseException:
         folder.close()
         raise

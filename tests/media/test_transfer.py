@@ -7,6 +7,7 @@ import errno
 import gzip
 import os
 import random
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -564,6 +565,20 @@ async def test_a_name_in_a_safe_folder_is_a_target(site, fetch, tmp_path):
     folder.close()
     assert done.path.read_bytes() == b"sound"
     assert done.path.parent.name == "Artist"
+
+
+async def test_within_a_folder_no_target_leads_outside(site, fetch, tmp_path):
+    site.put("/a", b"sound")
+    safe = SafeFolder(tmp_path / "music")
+    done = await fetch(site.source("/a"), target=Path("Artist/song.m4a"), within=safe)
+    assert done.path == tmp_path / "music" / "Artist" / "song.m4a"
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "music" / "link").symlink_to(tmp_path / "outside")
+    for target in ("../song.m4a", tmp_path / "song.m4a", "link/song.m4a", "Artist/../../song.m4a"):
+        with pytest.raises(UnsafePath):
+            await fetch(site.source("/a"), target=Path(target), within=safe)
+    assert left(tmp_path) == ["music", "outside"]
+    assert left(tmp_path / "outside") == []
 
 
 async def test_progress_grows_from_what_was_there_to_the_end(site, fetch, noise):
