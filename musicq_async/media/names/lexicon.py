@@ -135,7 +135,7 @@ _EDGE_LATIN: Final = (
     r"8k|hi-?res|flac|color coded|karaoke)"
     r"(?:[\s-]+(?:official|full|lyrics?|music|performance|special|visual|video|videos|audio|clip|mv|m/v|"
     r"pv|hd|hq|4k|ver|version|practice|visuali[sz]er|film|teaser))*"
-    r"|visuali[sz]er|\d{3,4}[pP]\d{0,3}|\d{2,3}fps|videos?|60帧|4k60帧"
+    r"|visuali[sz]er|fancam|直拍|\d{3,4}[pP]\d{0,3}|\d{2,3}fps|videos?|60帧|4k60帧"
 )
 EDGE_NOISE: Final = Words(
     rf"[\s\-–—|｜_,，·/／:：]*(?:(?:{_alternatives(_EDGE_HAN)}|(?<![A-Za-z0-9'’])(?:{_EDGE_LATIN})(?![A-Za-z0-9'’"
@@ -143,7 +143,7 @@ EDGE_NOISE: Final = Words(
 )
 """Phrases of quality and service that may be struck from the end of a plain text."""
 HEAD_NOISE: Final = Words(
-    r"\A(?:(?:MV|PV|4K|8K|Hi-?Res|FLAC|HD|1080P|OFFICIAL(?: MUSIC)? VIDEO|官方MV|官方|无损音质|无损|高音质|"
+    r"\A(?:(?:\d{6}|\d{8}|MV|PV|4K|8K|Hi-?Res|FLAC|HD|1080P|OFFICIAL(?: MUSIC)? VIDEO|官方MV|官方|无损音质|无损|高音质|"
     r"高清|超清|完整版|单曲循环|纯享版|中文字幕|中日字幕|首播|新歌|首发|歌词版|自制)"
     r"(?![A-Za-z0-9])[\s\-–—|｜_:：·]*)+"
 )

@@ -147,6 +147,7 @@ def _is_lyric(line: Line, index: int) -> bool:
     """Say whether a “quote” is a line sung or a thing said rather than a title."""
     text = line.pieces[index].text
     after = _text_at(line, index + 1)
+    text = re.sub(r"[(（][^()（）]*[)）]", "", text)
     spoken = "[,，。！!？?…~～；;]" if re.search(f"[{CJK}]", text) else "[。；;…]"
     if re.match(r"\s*(?:[—―-]{2,}|[,，。！!？?~～…的])", after) or re.search(spoken, text):
         return True
