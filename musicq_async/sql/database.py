@@ -134,10 +134,9 @@ class Database:
         try:
             return await entry.waiter
         except asyncio.CancelledError:
-            if entry.started:
+            if not entry.abandon():
                 await self._until_finished(entry)
-            else:
-                commits.withdraw(entry)
+            commits.withdraw(entry)
             raise
 
     def post(self, unit: BatchUnit, item: Any) -> None:

@@ -25,7 +25,7 @@ Commit = Callable[[Unit[list[Any]]], Awaitable[list[Any]]]
 class Entry:
     """One item on its way."""
 
-    __slots__ = ("finished", "item", "on_abandoned", "started", "unit", "waiter")
+    __slots__ = ("finished", "item", "on_abandoned", "resolved", "started", "unit", "waiter")
 
     def __init__(
         self, unit: BatchUnit, item: Any, waiter: asyncio.Future[Any], on_abandoned: Callable[[Any], None] | None
@@ -36,19 +36,33 @@ class Entry:
         self.on_abandoned = on_abandoned
         """Told the result when the caller has gone."""
         self.started = False
+        self.resolved = False
         self.finished: asyncio.Future[None] | None = None
 
     def resolve(self, result: Any) -> None:
         """Hand the result to whoever waits for it."""
+        self.resolved = True
         if self.waiter.done():
-            if self.on_abandoned is not None and not isinstance(result, BaseException):
-                self.on_abandoned(result)
+            self._tell_abandoned(result)
         elif isinstance(result, BaseException):
             self.waiter.set_exception(result)
         else:
             self.waiter.set_result(result)
         if self.finished is not None and not self.finished.done():
             self.finished.set_result(None)
+
+    def abandon(self) -> bool:
+        """Learn that the caller was cancelled; return whether nothing is under way."""
+        if self.waiter.done() and not self.waiter.cancelled():  # the result came in the moment of the cancellation
+            error = self.waiter.exception()
+            self._tell_abandoned(error if error is not None else self.waiter.result())
+            return True
+        self.waiter.cancel()
+        return self.resolved or not self.started
+
+    def _tell_abandoned(self, result: Any) -> None:
+        if self.on_abandoned is not None and not isinstance(result, BaseException):
+            self.on_abandoned(result)
 
 
 class _Lane:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import BindParameter, Connection, Select, bindparam, delete, func, insert, null, select, true, update
 
-from musicq_async.errors import InvalidSchedule, UsageError
+from musicq_async.errors import InvalidSchedule, NotRunning, UsageError
 from musicq_async.model.lifecycle import cancel
 from musicq_async.model.schedule import Firing, Schedule
 from musicq_async.model.task import NewTask
@@ -68,6 +68,8 @@ class SqlScheduleStore:
     async def _write(self, unit: Any) -> Any:
         try:
             return await self._database.write(unit)
+        except NotRunning:
+            raise
         except UsageError as error:
             raise InvalidSchedule(f"a field of the schedule does not fit the database: {error}") from error
 
@@ -133,7 +135,8 @@ class SqlScheduleStore:
 
     def _record(self, connection: Connection, firings: Sequence[Firing]) -> list[Firing]:
         """Advance the schedules, then write ledger and tasks: with the schedules' rows locked, nobody else can."""
-        current = _current(connection, firings)
+        versions = _versions(connection, firings)
+        current = [each for each in firings if versions.get(each.schedule.task_id) == each.schedule.version]
         known = _known_slots(connection, current)
         fresh = [_without(firing, known.get(firing.schedule.task_id, set())) for firing in current]
         tasks = [task for firing in fresh for task in firing.tasks]
@@ -144,6 +147,8 @@ class SqlScheduleStore:
         if self.enqueues:
             self._enqueue(connection, tasks)
             _cancel(connection, [task_id for firing in fresh for task_id in firing.cancel], self._now_ms())
+        if commit_was_lost(connection):
+            fresh += [each for each in firings if versions.get(each.schedule.task_id) == each.advanced.version]
         return fresh
 
     def _now_ms(self) -> int:
@@ -212,20 +217,14 @@ def _stored(connection: Connection, schedule: Schedule) -> bool:
     return row is not None and schedule_of(row) == schedule
 
 
-def _current(connection: Connection, firings: Sequence[Firing]) -> list[Firing]:
-    """Lock the schedules and return the firings that were decided from what is stored now."""
+def _versions(connection: Connection, firings: Sequence[Firing]) -> dict[str, int]:
+    """Lock the schedules and return the versions that are stored now."""
     versions: dict[str, int] = {}
     ids = sorted(firing.schedule.task_id for firing in firings)
     for start in range(0, len(ids), AT_ONCE):
         rows = connection.execute(_VERSIONS, {"ids": ids[start : start + AT_ONCE]})
         versions |= {row.task_id: row.version for row in rows}
-    lost_answer = commit_was_lost(connection)
-    return [
-        firing
-        for firing in firings
-        if (version := versions.get(firing.schedule.task_id)) == firing.schedule.version
-        or (lost_answer and version == firing.advanced.version)
-    ]
+    return versions
 
 
 def _known_slots(connection: Connection, firings: Sequence[Firing]) -> dict[str, set[int]]:

@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from musicq_async.errors import DuplicateTask, InvalidTask, LeaseLost, MusicqError, UsageError
+from musicq_async.errors import DuplicateTask, InvalidTask, LeaseLost, MusicqError, NotRunning, UsageError
 from musicq_async.model.lifecycle import Change
 from musicq_async.model.task import Lease, NewTask, Task, TaskState
 from musicq_async.ports import Heartbeat, TaskFilter, Wakeup
@@ -79,6 +79,8 @@ class SqlTaskQueue:
             return []
         try:
             new: list[bool] = await self._database.submit(_push, _Push(rows, ignore_known))
+        except NotRunning:
+            raise
         except UsageError as error:
             raise InvalidTask(f"a field of the task does not fit the database: {error}") from error
         self._tell(rows, new)

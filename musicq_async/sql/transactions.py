@@ -54,7 +54,8 @@ class SqliteTransactions:
     """
 
     def __init__(self, address: Address) -> None:
-        self._lock = _write_lock(address)
+        self._path = address.path
+        self._lock: threading.Lock | None = None
         self._writes_limiter = anyio.CapacityLimiter(1)
         self._writes = _sqlite_engine(address, begin="BEGIN IMMEDIATE", connections=1)
         if address.path is None:  # a database in memory lives in its one connection
@@ -72,6 +73,8 @@ class SqliteTransactions:
         return await anyio.to_thread.run_sync(self._write, unit, limiter=self._writes_limiter)
 
     def _write(self, unit: Unit[Result]) -> Result:
+        if self._lock is None:
+            self._lock = _write_lock(self._path)
         with self._lock, self._writes.connect() as connection:
             return _transact(connection, unit)
 
@@ -110,10 +113,10 @@ class ServerTransactions:
 _write_locks: Final[weakref.WeakValueDictionary[str, threading.Lock]] = weakref.WeakValueDictionary()
 
 
-def _write_lock(address: Address) -> threading.Lock:
+def _write_lock(path: str | None) -> threading.Lock:
     """Return the lock of this process for writing the file: SQLite's own lets the late go first and waits in sleeps."""
     lock = threading.Lock()
-    return lock if address.path is None else _write_locks.setdefault(os.path.realpath(address.path), lock)
+    return lock if path is None else _write_locks.setdefault(os.path.realpath(path), lock)
 
 
 def open_transactions(address: Address) -> Transactions:
