@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from musicq_async.errors import InvalidParams
+from musicq_async.errors import (
+    InvalidParams,
+    MusicqError,
+    NotPermitted,
+    RateLimited,
+    SourceUnavailable,
+    TransferBroken,
+    UnsafePath,
+    WorkGone,
+)
 from musicq_async.media.addresses import host_of, web_url
 
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -126,3 +135,26 @@ class SourcePool:
 
     def _state(self, source: Source) -> _State:
         return next(state for state in self._states if state.source is source)
+
+
+def verdict(failures: Sequence[Failure], *, refreshed: bool) -> MusicqError:
+    """Choose the error that tells best why every source failed.
+
+    When fresh addresses were tried in between, statuses say nothing of the work: they are a broken transfer.
+    """
+    said = "; ".join(str(failure) for failure in failures) or "no source is left"
+    message = f"the file could not be downloaded: {said}"
+    statuses = {failure.status for failure in failures}
+    kinds = {failure.kind for failure in failures}
+    if kinds == {"unsafe"}:
+        return UnsafePath(message)
+    if kinds == {"unreachable"}:
+        return SourceUnavailable(message)
+    pause = max((failure.retry_after for failure in failures if failure.retry_after), default=None)
+    if statuses == {429}:
+        return RateLimited(message, retry_after=pause)
+    if not refreshed and kinds == {"status"} and statuses <= {404, 410}:
+        return WorkGone(message)
+    if not refreshed and kinds == {"status"} and statuses <= {401, 403, 407, 451}:
+        return NotPermitted(message)
+    return TransferBroken(message, retry_after=pause)

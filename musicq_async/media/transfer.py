@@ -7,8 +7,6 @@ belong to one version. A ``.part`` outlives cancellation and the process, and th
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,51 +17,22 @@ import httpx
 import msgspec
 
 from musicq_async.clock import SystemClock
-from musicq_async.errors import (
-    InvalidParams,
-    MusicqError,
-    NotPermitted,
-    OutOfSpace,
-    RateLimited,
-    SourceUnavailable,
-    TransferBroken,
-    UnsafePath,
-    WorkGone,
-)
+from musicq_async.errors import InvalidParams, MusicqError, OutOfSpace, TransferBroken
 from musicq_async.media.answers import Changed, FromStart, Onward, Refused, Whole, judge, read_head, resumable
-from musicq_async.media.files import Folder, SafeFolder, checked_name, open_folder
+from musicq_async.media.files import Folder, SafeFolder
+from musicq_async.media.pace import Pace, TransferRules
 from musicq_async.media.partial import Held, PartFile, Validator
-from musicq_async.media.sources import Failure, Source, SourcePool
+from musicq_async.media.sources import Failure, Source, SourcePool, verdict
 from musicq_async.media.web import SourceFailed, Web
 from musicq_async.media.work import Progress, tell
-from musicq_async.media.writing import writing
+from musicq_async.media.writing import open_part, writing
 from musicq_async.ports import Clock
 from musicq_async.settings import HttpSettings
 
+__all__ = ["Refresh", "TransferRules", "Transferred", "download"]
+
 Refresh = Callable[[], Awaitable[Sequence[Source]]]
 """Gives fresh addresses of the same content when every source has expired or refused."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransferRules:
-    """The limits of patience. Seconds, bytes, and counts."""
-
-    cool_down: float = 1.0
-    """Seconds that a source rests after a failure that may pass, times its failures in a row."""
-    tries: int = 6
-    """Failures in a row, bringing nothing, after which a source is given up."""
-    patience: float = 15.0
-    """Seconds that the download waits for its last source; asked to wait longer, it ends and says how long."""
-    slow_rate: int = 20 * 1024
-    """Bytes a second below which a source is left for another, if there is one."""
-    slow_window: float = 30.0
-    refreshes: int = 3
-    expiry_margin: float = 60.0
-    """Seconds before its expiry that an address is no longer asked."""
-    report_interval: float = 0.2
-    """Seconds between two reports of progress."""
-    spare: int = 16 << 20
-    """Bytes that the disk must have beyond the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +100,7 @@ async def download(
         clock=clock or SystemClock(),
     )
     seconds = http.deadline if deadline is None else deadline
-    part = await _open_part(target, within)
+    part = await open_part(target, within)
     try:
         if web is not None:
             return await _Transfer(wanted, part, sources, web).run(seconds)
@@ -156,48 +125,6 @@ class _Wanted:
     max_bytes: int
     rules: TransferRules
     clock: Clock
-
-
-async def _open_part(target: Path | tuple[Folder, str], within: SafeFolder | None) -> PartFile:
-    """Lock the ``.part``. When this is cancelled, whoever comes second, thread or task, closes it again."""
-    handover = threading.Lock()
-    opened: list[PartFile] = []
-    gone = False
-
-    def work() -> None:
-        part = _lock_part(target, within)
-        with handover:
-            if not gone:
-                opened.append(part)
-                return
-        part.close()
-
-    try:
-        await anyio.to_thread.run_sync(work)
-    except BaseException:
-        with handover:
-            gone = True
-        with anyio.CancelScope(shield=True):
-            for part in opened:
-                await anyio.to_thread.run_sync(part.close)
-        raise
-    return opened[0]
-
-
-def _lock_part(target: Path | tuple[Folder, str], within: SafeFolder | None) -> PartFile:
-    if isinstance(target, tuple):
-        return PartFile.open(target[0], checked_name(target[1]))
-    if within is not None:
-        *folders, name = within.parts(target)
-        folder = within.open_folder(*folders)
-    else:
-        path = Path(os.path.abspath(target))  # noqa: PTH100 - Path.absolute keeps '..'
-        folder, name = open_folder(path.parent), path.name
-    try:
-        return PartFile.open(folder, checked_name(name), owns_folder=True)
-    except BaseException:
-        folder.close()
-        raise
 
 
 class _TooLarge(Exception):
@@ -384,7 +311,7 @@ class _Transfer:
 
     async def _take(self, source: Source, response: httpx.Response, *, until: int | None) -> None:
         """Write the body to the part, up to ``until``; what came before an error or a cancellation is written too."""
-        pace = _Pace(self._clock, self._wanted.http.rate_limit, self._rules)
+        pace = Pace(self._clock, self._wanted.http.rate_limit, self._rules)
         cap = self._wanted.max_bytes if until is None else until
         async with writing(self._part) as writer:
             reported_at = self._clock.monotonic()
@@ -442,47 +369,3 @@ class _Transfer:
 
 def _broken(source: Source, reason: str, *, final: bool = False) -> SourceFailed:
     return SourceFailed(Failure(host=source.host, reason=reason), final=final)
-
-
-class _Pace:
-    """How fast the bytes come: holds them back to the limit, and notices a source that crawls."""
-
-    def __init__(self, clock: Clock, limit: int, rules: TransferRules) -> None:
-        self._limit = limit
-        self._rules = rules
-        self._floor = min(rules.slow_rate, limit // 2) if limit else rules.slow_rate
-        self._began = self._window_began = clock.monotonic()
-        self._bytes = self._window_bytes = 0
-        self.slow = False
-
-    def pause(self, size: int, now: float) -> float:
-        """Count bytes; return the seconds to wait before more are read."""
-        self._bytes += size
-        self._window_bytes += size
-        if now - self._window_began >= self._rules.slow_window:
-            self.slow = self._window_bytes < self._floor * (now - self._window_began)
-            self._window_began, self._window_bytes = now, 0
-        return self._began + self._bytes / self._limit - now if self._limit else 0.0
-
-
-def verdict(failures: Sequence[Failure], *, refreshed: bool) -> MusicqError:
-    """Choose the error that tells best why every source failed.
-
-    When fresh addresses were tried in between, statuses say nothing of the work: they are a broken transfer.
-    """
-    said = "; ".join(str(failure) for failure in failures) or "no source is left"
-    message = f"the file could not be downloaded: {said}"
-    statuses = {failure.status for failure in failures}
-    kinds = {failure.kind for failure in failures}
-    if kinds == {"unsafe"}:
-        return UnsafePath(message)
-    if kinds == {"unreachable"}:
-        return SourceUnavailable(message)
-    pause = max((failure.retry_after for failure in failures if failure.retry_after), default=None)
-    if statuses == {429}:
-        return RateLimited(message, retry_after=pause)
-    if not refreshed and kinds == {"status"} and statuses <= {404, 410}:
-        return WorkGone(message)
-    if not refreshed and kinds == {"status"} and statuses <= {401, 403, 407, 451}:
-        return NotPermitted(message)
-    return TransferBroken(message, retry_after=pause)

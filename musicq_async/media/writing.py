@@ -1,9 +1,12 @@
-"""The thread that puts a body's bytes on the disk while the event loop receives the next ones."""
+"""The event loop's hold on a part: opening it, and writing to it in a thread while the next bytes come in."""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
@@ -11,6 +14,7 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 
+from musicq_async.media.files import Folder, SafeFolder, checked_name, open_folder
 from musicq_async.media.partial import PartFile
 from musicq_async.media.work import first_error
 
@@ -100,3 +104,45 @@ async def writing(part: PartFile) -> AsyncIterator[BodyWriter]:
                 writer.end()
     except ExceptionGroup as group:
         raise first_error(group) from group.exceptions[0].__cause__
+
+
+async def open_part(target: Path | tuple[Folder, str], within: SafeFolder | None) -> PartFile:
+    """Lock the ``.part``. When this is cancelled, whoever comes second, thread or task, closes it again."""
+    handover = threading.Lock()
+    opened: list[PartFile] = []
+    gone = False
+
+    def work() -> None:
+        part = _lock_part(target, within)
+        with handover:
+            if not gone:
+                opened.append(part)
+                return
+        part.close()
+
+    try:
+        await anyio.to_thread.run_sync(work)
+    except BaseException:
+        with handover:
+            gone = True
+        with anyio.CancelScope(shield=True):
+            for part in opened:
+                await anyio.to_thread.run_sync(part.close)
+        raise
+    return opened[0]
+
+
+def _lock_part(target: Path | tuple[Folder, str], within: SafeFolder | None) -> PartFile:
+    if isinstance(target, tuple):
+        return PartFile.open(target[0], checked_name(target[1]))
+    if within is not None:
+        *folders, name = within.parts(target)
+        folder = within.open_folder(*folders)
+    else:
+        path = Path(os.path.abspath(target))  # noqa: PTH100 - Path.absolute keeps '..'
+        folder, name = open_folder(path.parent), path.name
+    try:
+        return PartFile.open(folder, checked_name(name), owns_folder=True)
+    except BaseException:
+        folder.close()
+        raise

@@ -17,8 +17,7 @@ from musicq_async.errors import (
 )
 from musicq_async.media.answers import Changed, FromStart, Head, Onward, Refused, Whole, judge, read_head, resumable
 from musicq_async.media.partial import Held, Validator
-from musicq_async.media.sources import Failure, Source, SourcePool
-from musicq_async.media.transfer import verdict
+from musicq_async.media.sources import Failure, Source, SourcePool, verdict
 
 HOST = "cdn.example:443"
 HELD = Held(total=1000, validators={HOST: Validator(etag='"a"')})

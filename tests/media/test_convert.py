@@ -45,9 +45,18 @@ def _no_ffmpeg(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "kind", ["song.mp3", "song.flac", "song.m4a", "song.opus", "song.wav", "aac.m4s", "eac3.m4s", "video.flv"]
+    ("kind", "to"),
+    [
+        *(
+            (kind, "mp3")
+            for kind in ("song.flac", "song.m4a", "song.opus", "song.wav", "aac.m4s", "eac3.m4s", "video.flv")
+        ),
+        *(("song.mp3", to) for to in ("flac", "m4a", "opus", "wav")),
+        *((kind, "opus") for kind in ("mono.wav", "surround.flac", "deep.flac")),
+        ("song.mka", "flac"),
+        ("song.opus", "m4a"),
+    ],
 )
-@pytest.mark.parametrize("to", ["mp3", "flac", "m4a", "opus", "wav"])
 async def test_every_type_becomes_every_other_and_sounds_the_same(sound, tune, notes, kind, to):
     source = sound(kind)
     done = (await convert(source, to=to, output=source.with_name(f"out.{to}"))).files[0]

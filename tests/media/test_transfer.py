@@ -649,8 +649,9 @@ async def test_a_small_answer_can_be_fetched_into_memory(site, http):
             await web.fetch(Source(url=site.url("/cover")))
 
 
-async def test_two_hundred_files_from_a_server_that_cuts_lies_and_changes_are_never_corrupt(
-    site, http, rules, noise, tmp_path
+@pytest.mark.parametrize("count", [120, pytest.param(450, marks=pytest.mark.soak)])
+async def test_files_from_a_server_that_cuts_lies_and_changes_are_never_corrupt(
+    site, http, rules, noise, tmp_path, count
 ):
     """Promise 24: what stands under the final name is one version of the file, whole."""
     dice = random.Random(7)
@@ -703,7 +704,7 @@ async def test_two_hundred_files_from_a_server_that_cuts_lies_and_changes_are_ne
                 return
 
     async with Web(http) as web, anyio.create_task_group() as tasks:
-        for number in range(200):
+        for number in range(count):
             tasks.start_soon(one, number)
     assert corrupt == []
-    assert len(arrived) == 200
+    assert len(arrived) == count
