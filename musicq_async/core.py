@@ -55,6 +55,7 @@ _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 _PLAIN: Final = frozenset({int, bool, type(None)})
 _INT32: Final = 2**31
+_ZERO: Final = 0  # what is this very object needs no look at its type; another zero is checked like any value
 
 
 class _Refused(Exception):
@@ -77,7 +78,7 @@ def checked_task(task: dict[str, Any], priority: int = 0, *, json_only: bool = F
     checked = _plain(task)
     if checked is None or (json_only and not _fits_64_bits(checked["params"])):
         checked = _checked_at_length(task, _Copier(json_only=json_only))
-    if priority or priority.__class__ is not int:
+    if priority is not _ZERO:
         checked["priority"] = checked_priority(priority)
     return checked
 
@@ -104,8 +105,16 @@ def _plain(task: dict[str, Any]) -> dict[str, Any] | None:
             elif type(value) not in _PLAIN:
                 return None
         text = "".join(words)
-        known = type(params) is dict and len(checked) == 3 and text.isascii() and len(text) <= 4096
-        if known and kind and len(kind) <= 100 and task_id >= "!" and len(task_id) <= 36 and task_id[-1] > " ":
+        if (
+            text.isascii()
+            and len(text) <= 4096
+            and 0 < len(kind) <= 100
+            and task_id >= "!"
+            and len(task_id) <= 36
+            and task_id[-1] > " "
+            and len(checked) == 3
+            and type(params) is dict
+        ):
             return checked
     except (AttributeError, KeyError, TypeError):
         pass
@@ -379,6 +388,7 @@ class WaitingLine:
         if waiter in self.waiting:
             return
         self.waiting[waiter] = None
+        self.promised.pop(waiter, None)
         if not waiter.ticket:
             waiter.ticket = next(self._tickets)
             return
@@ -441,20 +451,19 @@ class TaskLine(queue.Queue[Any]):
         self.putters = WaitingLine()
         self.joiners = WaitingLine()
         self._bounded = maxsize > 0
+        self._careful = self._bounded  # whether a get has to look further than the head line
         self._head: deque[dict[str, Any]] = deque()
         self._head_priority = 0
-        self._rest: dict[int, deque[dict[str, Any]]] = {}  # the lines behind the head; none of them is empty
-        self._rest_priorities: list[int] = []  # a heap
-        self._rest_size = 0
+        self._rest: dict[int, deque[dict[str, Any]]] = {}
+        self._rest_priorities: list[int] = []  # a heap of the keys of _rest; all are behind the head
         self._delayed: list[tuple[float, int, int, dict[str, Any]]] = []  # a heap
         self._pushes = itertools.count()
-        self._hungry, self._promised, self._crowd = self.getters.waiting, self.getters.promised, self.putters.waiting
 
     def _qsize(self) -> int:
         return self._ready() + len(self._delayed)
 
     def _ready(self) -> int:
-        return len(self._head) + self._rest_size
+        return len(self._head) + sum(map(len, self._rest.values()))
 
     def _room(self) -> int:
         return self.maxsize - self._qsize()
@@ -468,8 +477,9 @@ class TaskLine(queue.Queue[Any]):
             self._head.append(task)
         else:
             self._put_elsewhere(task, priority)
-        if self._hungry:
+        if self.getters.waiting:
             self.getters.wake_one()
+            self._take_care()
 
     def _put_elsewhere(self, task: dict[str, Any], priority: int) -> None:
         """Put a task of another priority than that of the head line."""
@@ -478,36 +488,42 @@ class TaskLine(queue.Queue[Any]):
                 self._rest[priority] = deque()
                 heapq.heappush(self._rest_priorities, priority)
             self._rest[priority].append(task)
-            self._rest_size += 1
             return
         if self._head:
             self._rest[self._head_priority] = self._head
             heapq.heappush(self._rest_priorities, self._head_priority)
-            self._rest_size += len(self._head)
         self._head, self._head_priority = deque((task,)), priority
 
     def _put_delayed(self, task: dict[str, Any], priority: int, due: float) -> None:
         heapq.heappush(self._delayed, (due, next(self._pushes), priority, task))
+        self._careful = True
         if self._delayed[0][0] == due:
-            for waiter in self._hungry:
+            for waiter in self.getters.waiting:
                 waiter.replan(due)
+
+    def _take_care(self) -> None:
+        self._careful = self._bounded or bool(self._delayed or self.getters.promised)
 
     def _promote(self) -> None:
         """Let delayed tasks whose time has come join the line of their priority."""
-        now = self.clock()
-        while self._delayed and self._delayed[0][0] <= now:
+        while self._delayed and self._delayed[0][0] <= self.clock():
             _, _, priority, task = heapq.heappop(self._delayed)
             self._put((task, priority, None))
 
-    def _get(self) -> dict[str, Any]:
-        if not self._head:
-            self._head_priority = heapq.heappop(self._rest_priorities)
-            self._head = self._rest.pop(self._head_priority)
-            self._rest_size -= len(self._head)
-        task = self._head.popleft()
-        if self._crowd:
-            self.putters.wake_one()
-        return task
+    def _get(self) -> dict[str, Any] | None:
+        """Take the next task; ``None`` if a thread that needs no mutex for it was quicker."""
+        while True:
+            try:
+                task = self._head.popleft()
+            except IndexError:
+                if not self._rest:
+                    return None
+                self._head_priority = heapq.heappop(self._rest_priorities)
+                self._head = self._rest.pop(self._head_priority)
+            else:
+                if self.putters.waiting:
+                    self.putters.wake_one()
+                return task
 
     def put_now(self, task: dict[str, Any], priority: int = 0, due: float | None = None) -> bool:
         """Put unless that would have to wait for room; return whether it did."""
@@ -516,7 +532,7 @@ class TaskLine(queue.Queue[Any]):
         try:
             if self._bounded and not self.putters.admits(None, self._room()):
                 return False
-            if due is None and priority == self._head_priority and not self._hungry:
+            if due is None and priority == self._head_priority and not self.getters.waiting:
                 self._head.append(task)
             else:
                 self._put((task, priority, due))
@@ -527,25 +543,31 @@ class TaskLine(queue.Queue[Any]):
 
     def get_now(self) -> dict[str, Any] | None:
         """Get the next task; ``None`` if there is none for a newcomer."""
-        self.mutex.acquire(False) or self.mutex.__enter__()  # noqa: FBT003 - as in put_now
-        try:
-            if self._head and not (self._delayed or self._promised or self._crowd):
-                return self._head.popleft()
-            if self._delayed:
-                self._promote()
-            return self._get() if self.getters.admits(None, self._ready()) else None
-        finally:
-            self.mutex.release()
+        head = self._head
+        if head and not self._careful:
+            try:
+                return head.popleft()  # atomic by itself: the mutex would be a third of the price
+            except IndexError:
+                pass  # another thread was quicker
+        return self._get_carefully()
+
+    def _get_carefully(self) -> dict[str, Any] | None:
+        with self.mutex:
+            self._promote()
+            task = self._get() if self.getters.admits(None, self._ready()) else None
+            self._take_care()
+            return task
 
     def get_for(self, waiter: Waiter, *, stay: bool) -> dict[str, Any] | None:
         """Get the next task for a waiter; if there is none, it waits in line (``stay``) or has left it."""
         with self.mutex:
             self._promote()
-            if self.getters.admits(waiter, self._ready()):
-                return self._get()
-            self.getters.settle(waiter, stay=stay)
-            waiter.plan(self._delayed[0][0] if self._delayed else math.inf)
-            return None
+            task = self._get() if self.getters.admits(waiter, self._ready()) else None
+            if task is None:
+                self.getters.settle(waiter, stay=stay)
+                waiter.plan(self._delayed[0][0] if self._delayed else math.inf)
+            self._take_care()
+            return task
 
     def put_for(self, item: Item, waiter: Waiter, *, stay: bool) -> bool | None:
         """Put for a waiter; if there is no room, return ``None``: it waits in line (``stay``) or has left it."""
@@ -565,23 +587,25 @@ class TaskLine(queue.Queue[Any]):
             self.joiners.settle(waiter, stay=stay)
             return None
 
-    def leave(self, line: WaitingLine, waiter: Waiter, *, patient: bool = True) -> None:
+    def leave(self, line: WaitingLine, waiter: Waiter, *, patience: float = -1) -> None:
         """Stop waiting before the time: what the waiter was woken for goes to the next one.
 
-        Not ``patient`` is for the garbage collector, which may run in a thread that holds the mutex.
+        ``patience`` limits the wait for the mutex, in seconds, where this thread may hold it already.
         """
-        if not self.mutex.acquire(patient):
+        if not self.mutex.acquire(timeout=patience):
             return
         try:
-            line.leave(waiter, self._ready() if line is self.getters else self._room() if line is self.putters else 0)
+            room = self._room() if line is self.putters else 0
+            line.leave(waiter, self._ready() if line is self.getters else room)
+            self._take_care()
         finally:
             self.mutex.release()
 
-    def ring(self) -> float:
-        """Let what is due join the lines; return the time of the next delayed task, infinity if there is none."""
+    def ring(self, rearm: Callable[[float], None]) -> None:
+        """Let what is due join the lines; tell when the next delayed task will be, infinity if there is none."""
         with self.mutex:
             self._promote()
-            return self._delayed[0][0] if self._delayed else math.inf
+            rearm(self._delayed[0][0] if self._delayed else math.inf)
 
     def get(self, block: bool = True, timeout: float | None = None) -> dict[str, Any]:
         """Get as `queue.Queue` does: raises `queue.Empty` when the time is up."""
@@ -865,7 +889,7 @@ class MemoryQueue:
         ``delay`` (seconds) or ``run_at`` (epoch seconds) waits in the queue until then. Raises `InvalidTask`.
         """
         plain = _plain(task)
-        if plain is None or priority or priority.__class__ is not int or self._verbose:
+        if plain is None or priority is not _ZERO or self._verbose:
             item = self.item(task, priority)
             self.tasks.put(item)
             return item[0]["task_id"]  # type: ignore[no-any-return]
@@ -876,7 +900,7 @@ class MemoryQueue:
     def item(self, task: dict[str, Any], priority: int = 0) -> Item:
         """Check a task and make the item of it that `TaskLine` takes."""
         checked = checked_task(task)
-        if priority or priority.__class__ is not int:
+        if priority is not _ZERO:
             priority = checked_priority(priority)
         due = None
         if len(checked) > 3:

@@ -1,16 +1,17 @@
 """`AsyncQueue`: the calls of `MemoryQueue` behind ``await``, for any number of event loops beside threads.
 
 Waiting costs no thread. A coroutine stands in the same line as the threads; the push that wakes it resolves its
-future, and it takes the task itself, under the mutex, with no ``await`` between taking and returning. So whatever
-cancels it finds it either without a task, and then the wake-up goes to the next in line, or already returned.
+future, and it takes the task itself, in one step, with no ``await`` between taking and returning. So whatever cancels
+it finds it either without a task, and then the wake-up goes to the next in line, or already returned.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import math
-import threading
+from asyncio.events import _get_running_loop  # None, where get_running_loop takes the time to raise
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -25,10 +26,14 @@ from musicq_async.errors import NotRunning
 
 _Result = TypeVar("_Result")
 
+_CLOSED_MESSAGE: Final = "This AsyncQueue was closed; make another one over the same core to go on."
+
 TURNS: Final = 256
 """Calls in a row without a wait; then the others on the loop get a turn, and cancellation a chance."""
 LARGE_STORE: Final = 4096
 """Keys from which on a walk over the store, a millisecond, goes to a thread."""
+COLLECTOR_WAIT: Final = 0.05
+"""Seconds that a coroutine collected as garbage waits for the mutex, which this very thread may hold."""
 LONGEST_WAIT: Final = 1e9
 """Seconds, some thirty years; event loops differ in what they make of more."""
 THREADS: Final = 4
@@ -42,7 +47,6 @@ class _Station:
         self.loop = loop
         self.limiter = anyio.CapacityLimiter(THREADS)
         self.waiting = 0
-        self.thread = threading.get_ident()
         self._tasks = core.tasks
         self._arrivals: deque[asyncio.Future[None]] = deque()
         self._called = False
@@ -55,7 +59,7 @@ class _Station:
         A loop that stands still is told as well, because it may run again.
         """
         try:
-            if threading.get_ident() == self.thread:
+            if _get_running_loop() is self.loop:
                 _resolve(future)
             else:
                 self._arrivals.append(future)
@@ -65,12 +69,12 @@ class _Station:
         return self.loop.is_running()
 
     def arm(self, due: float) -> None:
-        """See to it that somebody looks again when the next delayed task is due."""
+        """See to it that somebody looks again when the next delayed task is due. Called under the mutex."""
         if due >= self._alarm_at:
             return
         self._alarm_at = due
         try:
-            if threading.get_ident() == self.thread:
+            if _get_running_loop() is self.loop:
                 self._set_alarm()
             else:
                 self.loop.call_soon_threadsafe(self._set_alarm)
@@ -94,21 +98,24 @@ class _Station:
         self._alarm = self.loop.call_later(max(0, self._alarm_at - self._tasks.clock()), self._ring)
 
     def _ring(self) -> None:
+        self._tasks.ring(self._rearm)
+
+    def _rearm(self, due: float) -> None:
         self._alarm_at = math.inf
-        due = self._tasks.ring()
         if self.waiting:
             self.arm(due)
 
 
 class _LoopWaiter(Waiter):
-    """A coroutine in a line; it waits for its ``future``, and is ``late`` when its time is up."""
+    """A coroutine in a line. It waits for its ``future``; it is ``late`` when its time is up, ``gone`` if it ended."""
 
-    __slots__ = ("future", "late", "station")
+    __slots__ = ("future", "gone", "late", "station")
 
     def __init__(self, station: _Station, *, late: bool) -> None:
         super().__init__()
         self.station = station
         self.late = late
+        self.gone = False
         self.renew()
 
     def renew(self) -> None:
@@ -117,7 +124,7 @@ class _LoopWaiter(Waiter):
 
     def wake(self) -> bool:
         """Resolve the future; if that is done already, its time is up or it was cancelled."""
-        return not self.future.done() and self.station.resolve(self.future)
+        return not (self.gone or self.future.done()) and self.station.resolve(self.future)
 
     def plan(self, due: float) -> None:
         """Set the alarm of the loop."""
@@ -142,11 +149,9 @@ class AsyncQueue:
     def __init__(self, core: MemoryQueue | None = None) -> None:
         self._owns_core = core is None
         self.core = MemoryQueue() if core is None else core
-        self._tasks = self.core.tasks
-        self._push: Callable[[dict[str, Any], int], str] = self.core.push_task
-        self._get = self._tasks.get_now
+        self._core, self._tasks = self.core, self.core.tasks
         self._bounded = self.core.maxsize > 0
-        self._calls_left = TURNS
+        self._next_turn = itertools.cycle([False] * (TURNS - 1) + [True]).__next__
         self._closed = False
         self._waiters: set[_LoopWaiter] = set()
         self._stations: dict[asyncio.AbstractEventLoop, _Station] = {}
@@ -156,29 +161,25 @@ class AsyncQueue:
 
         Raises `InvalidTask`. If cancelled while it waits, nothing was pushed.
         """
-        self._calls_left -= 1
-        if self._calls_left < 0:
-            await self._give_turn()
         if self._bounded:
             return await self._push_when_room(task, priority)
-        return self._push(task, priority)
+        return self._core.push_task(task, priority)
 
     async def pop_task(self, timeout: float | None = None) -> dict[str, Any] | None:
         """Return the next task, or ``None`` after ``timeout`` seconds; ``None`` waits for ever, 0 not at all.
 
         If cancelled, nothing was taken.
         """
-        self._calls_left -= 1
-        if self._calls_left < 0:
-            await self._give_turn()
-        task = self._get()
+        if self._next_turn():
+            await checkpoint()
+        task = self._tasks.get_now()
         if task is not None:
             return task
         return await self._until(self._tasks.getters, self._tasks.get_for, timeout)
 
     async def task_done(self) -> None:
         """Say that one popped task is finished. Raises ValueError if called more often than tasks were pushed."""
-        self._open_core().task_done()
+        self._core.task_done()
 
     async def join(self, timeout: float | None = None) -> bool:
         """Wait until every pushed task is done; return False if ``timeout`` seconds pass before."""
@@ -186,47 +187,47 @@ class AsyncQueue:
 
     async def get_queue_size(self) -> int:
         """Return how many tasks wait, delayed ones included."""
-        return self._open_core().get_queue_size()
+        return self._core.get_queue_size()
 
     async def is_empty(self) -> bool:
         """Return whether no task waits."""
-        return self._open_core().is_empty()
+        return self._core.is_empty()
 
     async def set_public(self, key: str, value: Any, ttl: float | None = None) -> None:
         """Keep a value for ``ttl`` seconds, or for good. Raises ValueError unless ``ttl`` is above 0."""
-        self._open_core().set_public(key, value, ttl)
+        self._core.set_public(key, value, ttl)
 
     async def get_public(self, key: str) -> Any | None:
         """Return the value, or ``None`` if there is none; a value is gone from its deadline on."""
-        return self._open_core().get_public(key)
+        return self._core.get_public(key)
 
     async def delete_public(self, key: str) -> bool:
         """Delete a value; return whether there was one."""
-        return self._open_core().delete_public(key)
+        return self._core.delete_public(key)
 
     async def cleanup(self) -> int:
         """Drop expired values; return how many. Goes on in its thread if cancelled."""
-        return await self._walk(self._open_core().cleanup)
+        return await self._walk(self._core.cleanup)
 
     async def get_store_size(self) -> int:
         """Return the number of live keys."""
-        return await self._walk(self._open_core().get_store_size)
+        return await self._walk(self._core.get_store_size)
 
     async def list_keys(self) -> list[str]:
         """Return the live keys, in the order in which they were first set."""
-        return await self._walk(self._open_core().list_keys)
+        return await self._walk(self._core.list_keys)
 
     async def clear_store(self) -> None:
         """Drop every value. Goes on in its thread if cancelled."""
-        await self._walk(self._open_core().clear_store)
+        await self._walk(self._core.clear_store)
 
     async def start_cleanup(self) -> None:
         """Clean up in a background thread every ``cleanup_interval`` seconds; does nothing if it runs already."""
-        self._open_core().start_cleanup()
+        self._core.start_cleanup()
 
     async def stop_cleanup(self) -> None:
         """End that thread; does nothing if none runs. It ends even if this call is cancelled."""
-        await self._in_thread(self._open_core().stop_cleanup)
+        await self._in_thread(self._core.stop_cleanup)
 
     async def close(self) -> None:
         """Refuse further calls and end those that wait with `NotRunning`, on every loop; the core goes on.
@@ -234,7 +235,7 @@ class AsyncQueue:
         A core that the façade made itself stops its clean-up. Idempotent, and waits for nobody.
         """
         self._closed = True
-        self._push = self._get = _refuse
+        self._core = self._tasks = _CLOSED
         for waiter in list(self._waiters):
             waiter.station.resolve(waiter.future)
         if self._owns_core:
@@ -251,7 +252,7 @@ class AsyncQueue:
         await self.close()
 
     async def _push_when_room(self, task: dict[str, Any], priority: int) -> str:
-        item = self._open_core().item(task, priority)
+        item = self._core.item(task, priority)
         if not self._tasks.put_now(*item):
             await self._until(self._tasks.putters, functools.partial(self._tasks.put_for, item), None)
         return item[0]["task_id"]  # type: ignore[no-any-return]
@@ -268,15 +269,10 @@ class AsyncQueue:
         self._waiters.add(waiter)
         station.waiting += 1
         try:
-            while not self._closed:
-                result = attempt(waiter, stay=not waiter.late)
-                if result is not None or waiter.late:
-                    return result
-                await waiter.future
-                waiter.renew()
-            _refuse()
+            return await self._try_and_wait(waiter, attempt)
         except BaseException as error:
-            self._tasks.leave(line, waiter, patient=not isinstance(error, GeneratorExit))
+            waiter.gone = True
+            self.core.tasks.leave(line, waiter, patience=COLLECTOR_WAIT if isinstance(error, GeneratorExit) else -1)
             raise
         finally:
             station.waiting -= 1
@@ -284,9 +280,14 @@ class AsyncQueue:
             if timer is not None:
                 timer.cancel()
 
-    async def _give_turn(self) -> None:
-        self._calls_left = TURNS
-        await checkpoint()
+    async def _try_and_wait(self, waiter: _LoopWaiter, attempt: Callable[..., _Result | None]) -> _Result | None:
+        while not self._closed:
+            result = attempt(waiter, stay=not waiter.late)
+            if result is not None or waiter.late:
+                return result
+            await waiter.future
+            waiter.renew()
+        raise NotRunning(_CLOSED_MESSAGE)
 
     async def _walk(self, function: Callable[[], _Result]) -> _Result:
         """Call what looks at the whole store: here if that is short, in a thread if it is not."""
@@ -295,9 +296,6 @@ class AsyncQueue:
     async def _in_thread(self, function: Callable[[], _Result]) -> _Result:
         return await anyio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=self._station().limiter)
 
-    def _open_core(self) -> MemoryQueue:
-        return _refuse() if self._closed else self.core
-
     def _station(self) -> _Station:
         loop = asyncio.get_running_loop()
         station = self._stations.get(loop)
@@ -305,7 +303,6 @@ class AsyncQueue:
             for closed in [other for other in list(self._stations) if other.is_closed()]:
                 self._stations.pop(closed, None)
             station = self._stations[loop] = _Station(self.core, loop)
-        station.thread = threading.get_ident()  # a loop may run in one thread now and in another later
         return station
 
 
@@ -314,5 +311,11 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _refuse(*_: object) -> NoReturn:
-    raise NotRunning("The queue was closed.")
+class _Closed:
+    """Stands in for the core of a closed façade."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise NotRunning(_CLOSED_MESSAGE)
+
+
+_CLOSED: Final[Any] = _Closed()
