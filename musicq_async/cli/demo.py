@@ -33,18 +33,26 @@ def demo(folder: str | None) -> int:
 
     Nothing outside the folder is touched, and no address outside this machine is asked.
     """
-    place = _place(folder)
-    return run_async(lambda: _shown(place))
-
-
-def _place(folder: str | None) -> Path:
-    import tempfile
-
     if folder is None:
-        return Path(tempfile.mkdtemp(prefix="musicq-demo-"))
+        return run_async(_in_a_new_folder)
     path = Path(folder).expanduser().absolute()
     path.mkdir(parents=True, exist_ok=True)
-    return path
+    return run_async(lambda: _shown(path))
+
+
+async def _in_a_new_folder() -> int:
+    """Show it in a temporary folder, which goes again if the demo is interrupted."""
+    import shutil
+    import tempfile
+
+    import anyio
+
+    place = Path(tempfile.mkdtemp(prefix="musicq-demo-"))
+    try:
+        return await _shown(place)
+    except anyio.get_cancelled_exc_class():
+        shutil.rmtree(place, ignore_errors=True)
+        raise
 
 
 async def _shown(place: Path) -> int:

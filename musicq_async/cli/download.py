@@ -52,7 +52,10 @@ def _check_format(name: str) -> None:
 
 
 def told(items: list[dict[str, Any]], *, as_json: bool) -> int:
-    """Print what became of the items, paths on stdout and the rest on stderr. Return the exit code."""
+    """Print the paths on stdout, and on stderr how many there are; failures were told as they happened.
+
+    Return the exit code.
+    """
     from musicq_async.observe.secrets import printable
 
     if as_json:
@@ -60,16 +63,8 @@ def told(items: list[dict[str, Any]], *, as_json: bool) -> int:
     for item in items:
         if not as_json and item["path"]:
             click.echo(printable(item["path"]))
-        if item["status"] == "failed":
-            click.echo(f"musicq: {printable(_failure(item))}", err=True)
     counts = {status: sum(item["status"] == status for item in items) for status in ("ok", "skipped", "failed")}
     click.echo(", ".join(f"{count} {status}" for status, count in counts.items() if count) or "nothing found", err=True)
     if not counts["failed"]:
         return 0
     return 1 if counts["failed"] == len(items) else PARTLY_FAILED
-
-
-def _failure(item: dict[str, Any]) -> str:
-    link = item.get("link") or item.get("source")
-    title = item.get("title")
-    return f"{f'{title} ({link})' if title else link}: {item['error']}: {item['message']}"

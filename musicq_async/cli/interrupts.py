@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.received: list[int] = []
         """Numbers of the signals so far."""
-        self._asks: list[Callable[[], None]] = []
+        self._asks: list[tuple[Callable[[], None], float | None]] = []
 
     def install(self) -> None:
         """Take over SIGINT, SIGTERM and, on Windows, Ctrl-Break. Only the main thread may."""
@@ -31,13 +32,17 @@ class Interrupts:
                 signal.signal(number, self._handle)
 
     @contextmanager
-    def asking(self, ask: Callable[[], None]) -> Iterator[None]:
-        """While this is open, the first signal calls ``ask``; outside, a signal ends the process: nothing is open."""
-        self._asks.append(ask)
+    def asking(self, ask: Callable[[], None], *, patience: float | None = None) -> Iterator[None]:
+        """While this is open, the first signal calls ``ask``; outside, a signal ends the process: nothing is open.
+
+        After ``patience`` seconds the process ends although it was asked: something blocks the event loop.
+        """
+        entry = (ask, patience)
+        self._asks.append(entry)
         try:
             yield
         finally:
-            self._asks.remove(ask)
+            self._asks.remove(entry)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -45,13 +50,26 @@ class Interrupts:
         if not self._asks:
             os._exit(INTERRUPTED)
         if len(self.received) == 1:
-            self._asks[-1]()
-            return
-        timer = threading.Timer(HURRY, os._exit, [INTERRUPTED])
-        timer.daemon = True
-        timer.start()
-        for ask in self._asks:
+            ask, patience = self._asks[-1]
+            if patience is not None:
+                _end_after(patience)
             ask()
+            return
+        _end_after(HURRY)
+        for ask, _ in self._asks:
+            ask()
+
+
+def _end_after(seconds: float) -> None:
+    timer = threading.Timer(seconds, _end_now)
+    timer.daemon = True
+    timer.start()
+
+
+def _end_now() -> None:
+    if sys.stderr is not None and sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), b"\x1b[?25h")  # progress bars hide the cursor
+    os._exit(INTERRUPTED)
 
 
 interrupts: Final = Interrupts()

@@ -60,9 +60,12 @@ async def _converted(file: str, audio_format: str, bitrate: str | None, shown: D
             await anyio.Path(file).absolute(), to=audio_format, bitrate=bitrate, progress=progressed
         )
     except (MediaError, SourceError) as error:
-        shown(Failed(**task, error=str(error), attempt=1))
+        shown(Failed(**task, error=f"{type(error).__name__}: {error}", attempt=1))
         return [_failed(file, error)]
     shown(Completed(**task, seconds=time.monotonic() - began))
+    for each in made.failed:
+        task["task_id"] = str(each.source)
+        shown(Failed(**task, error=f"{type(each.error).__name__}: {each.error}", attempt=1))
     return _items(made)
 
 

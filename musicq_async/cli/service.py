@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from musicq_async.settings import Settings
 
 
+STUCK: Final = 5.0
+"""Seconds beyond the grace after which the process ends although a handler blocks its event loop."""
+
+
 @click.command()
 @address_options
 @click.option("--concurrency", type=click.IntRange(0, 10_000), metavar="N", help="Tasks at once; 0 runs no workers.")
@@ -27,10 +31,12 @@ def run(*, drain: bool, no_scheduler: bool, **given: Any) -> int:
     """Run the service: migrate the database, fire schedules, run tasks.
 
     Ctrl-C or SIGTERM stops it: running tasks get ten seconds, then they are put back. A second one stops it at once.
+    SIGTERM is how a service is stopped, so it ends with exit code 0; Ctrl-C ends with 130.
     """
     settings = read_settings(**given, scheduler=False if no_scheduler else None)
     handlers = load_handlers(settings.handlers) if settings.handlers else None
-    return run_async(lambda: _serve(settings, handlers, drain=drain), fast=True)
+    code = run_async(lambda: _serve(settings, handlers, drain=drain), fast=True)
+    return 0 if interrupts.received == [signal.SIGTERM] and not drain else code
 
 
 async def _serve(settings: Settings, handlers: Handlers | None, *, drain: bool) -> int:
@@ -47,11 +53,11 @@ async def _serve(settings: Settings, handlers: Handlers | None, *, drain: bool) 
             if drain:
                 await app.run_until_idle()
                 return 0
-            with interrupts.asking(on_this_loop(app.stop)):
+            with interrupts.asking(on_this_loop(app.stop), patience=settings.shutdown_grace + STUCK):
                 await app.run()
             log.info("stopping")
         log.info("stopped")
-    return 0 if interrupts.received[-1:] != [signal.SIGINT] else INTERRUPTED
+    return INTERRUPTED
 
 
 def _greeting(app: MusicQ) -> str:
@@ -85,8 +91,8 @@ def load_handlers(where: str) -> Handlers:
         raise SettingsError(f"handlers: {where!r} cannot be imported: no module named {error.name!r}") from error
     except AttributeError as error:
         raise SettingsError(f"handlers: {where!r} cannot be imported: {error}") from error
-    except ValueError as error:  # an empty module name
-        raise SettingsError(f"handlers: write MODULE:NAME, not {where!r}") from error
+    except Exception as error:
+        raise SettingsError(f"handlers: importing {where!r} failed: {type(error).__name__}: {error}") from error
     if not isinstance(found, Handlers):
         raise SettingsError(f"handlers: {where!r} is {type(found).__name__}, not musicq_async.Handlers")
     return found

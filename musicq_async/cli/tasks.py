@@ -144,7 +144,7 @@ def _row(task: dict[str, Any]) -> tuple[Any, ...]:
         task["task_type"],
         task["status"],
         local_time(task["created_at"]),
-        task["retry_count"] + (task["started_at"] is not None),
+        task["retry_count"] + (task["started_at"] is not None and task["status"] not in {"pending", "scheduled"}),
         task["error_message"] or _progress(task) or task["params"] or None,
     )
 
