@@ -93,7 +93,7 @@ class Bench:
     def schedules_on(self, database: Any, *, enqueues: bool) -> ScheduleStore:
         if self.kind == "memory":
             if not hasattr(self, "_schedules"):
-                self._schedules = _memory("schedules", "MemoryScheduleStore")(clock=self.clock)
+                self._schedules = _memory("schedules", "MemorySchedules")()
             return self._schedules
         from musicq_async.sql import SqlScheduleStore
 
@@ -112,6 +112,12 @@ class Bench:
     async def another(self) -> TaskQueue:
         """The same queue as another process sees it: with connections of its own."""
         return self.queue if self.kind == "memory" else self._queue(await self._opened(self.clock))
+
+    async def other_schedules(self) -> ScheduleStore:
+        """The same schedules as another process sees them."""
+        if self.kind == "memory":
+            return self.schedules
+        return self.schedules_on(await self.another_database(), enqueues=True)
 
     async def another_database(self) -> Any:
         return await self._opened(self.clock)
@@ -139,6 +145,16 @@ class Bench:
         task = await self.queue.get(task_id)
         assert task is not None, f"{task_id} is gone"
         return task
+
+    async def record(self, firings: list[Firing], store: ScheduleStore | None = None) -> list[Firing]:
+        """Record firings and see their tasks into the queue."""
+        store = store or self.schedules
+        written = await store.record(firings)
+        if not store.enqueues:
+            unsent = await store.unsent()
+            await self.queue.push(unsent, ignore_known=True)
+            await store.sent([task.task_id for task in unsent])
+        return written
 
     def schedule(self, task_id: str, **fields: Any) -> Schedule:
         now = int(self.clock.time())

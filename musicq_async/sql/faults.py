@@ -95,11 +95,13 @@ def _by_code(cause: BaseException) -> Fault | None:
     if isinstance(cause, sqlite3.Error):
         name = getattr(cause, "sqlite_errorname", None) or ""
         return _SQLITE.get("_".join(name.split("_")[:2]))
+    code = cause.args[0] if cause.args else None
+    if isinstance(code, int):
+        return _MYSQL.get(code)
     state = getattr(cause, "sqlstate", None)
     if isinstance(state, str):
         return Fault.AWAY if state.startswith("08") else _POSTGRES.get(state)
-    code = cause.args[0] if cause.args else None
-    return _MYSQL.get(code) if isinstance(code, int) else None
+    return None
 
 
 def renamed(error: BaseException, address: Address) -> MusicqError:

@@ -98,11 +98,11 @@ class SqlScheduleStore:
         return replaced
 
     async def delete(self, task_id: str) -> bool:
-        """Delete a schedule and its ledger; return whether it was there."""
+        """Delete a schedule and its ledger, other than tasks not sent yet; return whether it was there."""
 
         def unit(connection: Connection) -> bool:
             deleted = connection.execute(delete(scheduler_task).where(_s.task_id == task_id)).rowcount
-            connection.execute(delete(schedule_fire).where(_f.schedule_id == task_id))
+            connection.execute(delete(schedule_fire).where(_f.schedule_id == task_id, _f.task.is_(null())))
             return bool(deleted) or commit_was_lost(connection)
 
         return await self._database.write(unit)
