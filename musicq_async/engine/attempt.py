@@ -33,45 +33,30 @@ DONE: Final = Success()
 class Run:
     """One lease in this process, from claim to settle."""
 
-    __slots__ = (
-        "began",
-        "context",
-        "deadline",
-        "ending",
-        "handler",
-        "is_abandoned",
-        "is_lost",
-        "lease",
-        "limit",
-        "progress",
-        "reported_at",
-        "scope",
-        "thread",
-        "token",
-    )
+    # Most runs end without any of these ever being set, and setting them all would cost as much as settling.
+    scope: anyio.CancelScope | None = None
+    """The executor's scope while the handler runs."""
+    limit: anyio.CancelScope | None = None
+    """The scope of the timeout, if there is one."""
+    thread: anyio.CancelScope | None = None
+    """Shields the wait for a handler's thread; cancelled only to give the thread up."""
+    ending: Cancellation | Interruption | None = None
+    """Why the run was told to end."""
+    is_abandoned = False
+    """Whether the handler's thread was given up."""
+    is_lost = False
+    """Whether the task is another worker's by now, so that nobody wants the outcome."""
+    deadline = math.inf
+    began = 0.0
+    token: CancelToken | None = None
+    context: TaskContext | None = None
+    progress: dict[str, Any] | None = None
+    """A report that is still to be stored."""
+    reported_at = -math.inf
 
     def __init__(self, lease: Lease, handler: Handler | None) -> None:
         self.lease = lease
         self.handler = handler
-        self.scope: anyio.CancelScope | None = None
-        """The executor's scope while the handler runs."""
-        self.limit: anyio.CancelScope | None = None
-        """The scope of the timeout, if there is one."""
-        self.thread: anyio.CancelScope | None = None
-        """Shields the wait for a handler's thread; cancelled only to give the thread up."""
-        self.ending: Cancellation | Interruption | None = None
-        """Why the run was told to end."""
-        self.is_abandoned = False
-        """Whether the handler's thread was given up."""
-        self.is_lost = False
-        """Whether the task is another worker's by now, so that nobody wants the outcome."""
-        self.deadline = math.inf
-        self.began = 0.0
-        self.token: CancelToken | None = None
-        self.context: TaskContext | None = None
-        self.progress: dict[str, Any] | None = None
-        """A report that is still to be stored."""
-        self.reported_at = -math.inf
 
     def end(self, ending: Cancellation | Interruption) -> bool:
         """Tell the handler to end; return whether it still runs."""
@@ -137,7 +122,11 @@ class Attempts:
             return self._failure(run, UnknownTaskType(_unknown(run.lease.task.task_type)))
         run.scope = scope
         try:
-            result = await self._called(run, handler)
+            if handler.is_plain and run.lease.task.timeout_seconds is None:
+                params = msgspec.to_builtins(run.lease.task.params)  # a copy: a retry gets what was pushed
+                result = await in_context(contextvars.copy_context(), handler.function(params))
+            else:
+                result = await self._called(run, handler)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -154,7 +143,7 @@ class Attempts:
         return self._raised(run, result.error) if type(result) is _Raised else self._returned(run, handler, result)
 
     async def _called(self, run: Run, handler: Handler) -> Any:
-        params: dict[str, Any] = msgspec.to_builtins(run.lease.task.params)  # a copy: a retry gets what was pushed
+        params: dict[str, Any] = msgspec.to_builtins(run.lease.task.params)
         seconds = run.timeout
         if seconds is None:
             return await self._invoked(run, handler, params)

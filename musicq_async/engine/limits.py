@@ -56,19 +56,20 @@ class Limits:
         self._version = -1
         self._limited: list[Handler] = []
 
-    def limited(self) -> list[Handler]:
-        """Return the handlers that have a limit. They are looked for again whenever one is registered."""
+    @property
+    def exist(self) -> bool:
+        """Whether any type is limited. Looked for again whenever a handler is registered."""
         if self._version != self._handlers.version:
             self._version = self._handlers.version
             every = self._handlers.by_type.values()
             self._limited = [each for each in every if each.concurrency is not None or each.rate is not None]
-        return self._limited
+        return bool(self._limited)
 
     def open_types(self, now: float) -> tuple[frozenset[str], tuple[str, ...]]:
         """Return the types that are barred now, and the limited ones that are open and reserved until `claimed`."""
         barred = []
         reserved = []
-        for handler in self.limited():
+        for handler in self._limited:
             allowance = self._allowance(handler, now)
             if allowance.is_open(now, handler):
                 allowance.claiming += 1
@@ -90,12 +91,12 @@ class Limits:
         allowance = self._allowances.get(task_type)
         if allowance is None:
             return False
-        allowance.running -= 1
+        allowance.running = max(allowance.running - 1, 0)  # it may have begun before there was a limit
         return True
 
     def seconds_until_open(self, now: float) -> float:
         """Return how soon a rate lets a barred type begin again; infinite if none is barred."""
-        waits = [self._allowance(each, now).seconds_until_open(now, each) for each in self.limited()]
+        waits = [self._allowance(each, now).seconds_until_open(now, each) for each in self._limited]
         return min(waits, default=math.inf)
 
     def _allowance(self, handler: Handler, now: float) -> _Allowance:

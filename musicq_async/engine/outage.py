@@ -22,15 +22,13 @@ class Outage:
         self._what = what
         self._redact = redact
         self._failures = 0
-
-    @property
-    def is_on(self) -> bool:
+        self.is_on = False
         """Whether the last call failed."""
-        return self._failures > 0
 
     def failed(self, error: BaseException) -> float:
         """Note a failed call, tell of the first one, and return the seconds to wait."""
         self._failures += 1
+        self.is_on = True
         if self._failures == 1:
             text = str(error) if isinstance(error, MusicqError) else repr(error)
             self._sink.emit(Warned(message=f"{self._what} fails, trying again until it works: {self._redact(text)}"))
@@ -44,3 +42,4 @@ class Outage:
     def over(self) -> None:
         """Note a call that worked."""
         self._failures = 0
+        self.is_on = False

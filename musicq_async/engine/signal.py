@@ -20,16 +20,17 @@ class WaitingLine:
     def __init__(self) -> None:
         self.generation = 0
         """Rises with every notice."""
-        self._waiting: deque[asyncio.Future[bool]] = deque()
+        self.waiting: deque[asyncio.Future[bool]] = deque()
+        """Who waits now; some may have been cancelled."""
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self.waiting)
 
     def notify(self, count: int = 1, *, more: bool = False) -> None:
         """Wake up to ``count`` waiters. ``more`` says that there may be work for others as well."""
         self.generation += 1
-        while count > 0 and self._waiting:
-            waiter = self._waiting.popleft()
+        while count > 0 and self.waiting:
+            waiter = self.waiting.popleft()
             if not waiter.done():
                 waiter.set_result(more)
                 count -= 1
@@ -42,7 +43,7 @@ class WaitingLine:
         if generation != self.generation:
             return True
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+        self.waiting.append(waiter)
         try:
             return await waiter
         except BaseException:
@@ -63,16 +64,17 @@ class WorkSignal:
         self.workers = WaitingLine()
         self.consumers = WaitingLine()
         """Those who pop tasks by hand."""
+        self._lines = (self.workers, self.consumers)
         self._next_due_ms: int | None = None
         self._on_due: Callable[[], None] | None = None
 
     def notify(self, count: int = 1) -> None:
         """Say that so many tasks became pending. Whoever can run them takes them; the others look and wait again."""
-        self.workers.notify(count)
-        if self.consumers:
-            self.consumers.notify(count)
-        else:
-            self.consumers.generation += 1
+        for line in self._lines:
+            if line.waiting:
+                line.notify(count)
+            else:
+                line.generation += 1
 
     def look(self) -> None:
         """Say that there may be work that nobody gave notice of: another process's, or a backend that was away."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from musicq_async.core import checked_task
+from musicq_async.engine.ids import new_task_id
 from musicq_async.engine.keeper import LeaseKeeper
 from musicq_async.engine.registry import Handlers
 from musicq_async.engine.signal import WorkSignal
@@ -273,6 +274,8 @@ class Tasks:
     # Inside
 
     def _accepted(self, task: dict[str, Any], priority: int) -> NewTask:
+        if task.__class__ is dict and "task_id" not in task:
+            task = {**task, "task_id": new_task_id()}
         checked = checked_task(task, priority, json_only=True)
         task_type = checked["type"]
         handler = self._handlers.get(task_type)

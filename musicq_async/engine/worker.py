@@ -31,8 +31,10 @@ from musicq_async.ports import Clock, EventSink, TaskQueue
 if TYPE_CHECKING:
     from musicq_async.engine.tasks import Tasks
 
-TURN: Final = 0.002
+TURN: Final = 0.004
 """Seconds that all executors together may keep the event loop before others have a turn."""
+LEAST_TURN: Final = 0.0001
+"""Seconds that one executor has at least: changing turns costs a few microseconds too."""
 REPORT_EVERY: Final = 0.2
 """Seconds between two reports of one run that are stored; events tell of all of them."""
 CANCEL_TIME: Final = 1.0
@@ -87,13 +89,18 @@ class Workers:
         self._fails_unknown = fails_unknown
         self._draw = draw
         self._limits = Limits(handlers)
-        self._types: tuple[int, frozenset[str]] = (-1, frozenset())
+        self._known = -1
+        """Version of the handlers that the next two were made from."""
+        self._types: frozenset[str] = frozenset()
+        self._has_limits = False
         self._attempts = Attempts(
             clock=clock, sink=sink, threads=max(concurrency, 1), report=self._progress, redact=redact
         )
         self._outage = Outage(sink=sink, what="the task queue", redact=redact)
         self._runs: dict[str, Run] = {}
         self._executors = 0
+        self.is_stopping = False
+        """Whether `stop` was called: nothing more is claimed."""
         self._stop_at = math.inf
         """Monotonic time at which running tasks are cancelled; infinite until `stop`."""
         self._nudge = asyncio.Event()
@@ -108,11 +115,6 @@ class Workers:
     def running(self) -> int:
         """How many tasks run in this process now."""
         return len(self._runs)
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether `stop` was called: nothing more is claimed."""
-        return self._stop_at != math.inf
 
     @property
     def tasks(self) -> Tasks | None:
@@ -144,6 +146,7 @@ class Workers:
         Calling it again with a shorter grace shortens it.
         """
         seconds = self._grace if grace is None else max(grace, 0.0)
+        self.is_stopping = True
         self._stop_at = min(self._stop_at, self._clock.monotonic() + seconds)
         self._line.notify(len(self._line))
         self._nudge.set()
@@ -233,7 +236,7 @@ class Workers:
 
         The scope is one for all runs, because opening one costs as much as all the rest.
         """
-        turn = TURN / self.concurrency
+        turn = max(TURN / self.concurrency, LEAST_TURN)
         turn_ends = self._clock.monotonic() + turn
         more = False
         while not self.is_stopping:
@@ -276,10 +279,13 @@ class Workers:
 
     async def _claim(self) -> Lease | None:
         """Claim one task that may begin now. A backend that fails gives none; `_keep_looking` tries again."""
-        if self._limits.limited():
+        if self._handlers.version != self._known:
+            self._known = self._handlers.version
+            self._types = self._handlers.types
+            self._has_limits = self._limits.exist
+        if self._has_limits:
             return await self._claim_within_limits()
-        types = None if self._fails_unknown else self._handled_types()
-        return await self._claimed(types)
+        return await self._claimed(None if self._fails_unknown else self._types)
 
     async def _claim_within_limits(self) -> Lease | None:
         barred, reserved = self._limits.open_types(self._clock.monotonic())
@@ -296,7 +302,7 @@ class Workers:
 
     async def _types_but(self, barred: frozenset[str]) -> frozenset[str] | None:
         if not self._fails_unknown:
-            return self._handled_types() - barred
+            return self._types - barred
         if not barred:
             return None
         waiting = {name for name, state in await self._queue.counts() if state is TaskState.PENDING}
@@ -314,12 +320,6 @@ class Workers:
             self._outage.over()
             self._look()
         return leases[0] if leases else None
-
-    def _handled_types(self) -> frozenset[str]:
-        version = self._handlers.version
-        if self._types[0] != version:
-            self._types = (version, self._handlers.types)
-        return self._types[1]
 
     async def _run(self, lease: Lease, scope: anyio.CancelScope, *, alone: bool = False) -> Unsettled | None:
         """Run one task and settle it, or leave the settling to the caller if ``scope`` was cancelled."""
@@ -371,11 +371,14 @@ class Workers:
             now_ms = self._clock.time_ms()
             change = settle(task, outcome, now_ms=now_ms, draw=self._draw(), max_crashes=self._max_crashes)
             if not run.is_lost:
-                await self._settled(run, change)
+                try:
+                    await self._queue.settle(lease, change)
+                except Exception as error:  # noqa: BLE001 - looked at there
+                    await self._settle_later(run, change, error)
         finally:
             del self._runs[task.task_id]
             self._keeper.held.pop(task.task_id, None)
-            if self._limits.ended(task.task_type):
+            if self._has_limits and self._limits.ended(task.task_type):
                 self._line.notify(more=True)
             if self._watchers:
                 self._nudge.set()
@@ -383,24 +386,21 @@ class Workers:
             seconds = self._clock.monotonic() - run.began
             self._sink.emit(settled(task, outcome, change, attempt=attempt, seconds=seconds, now_ms=now_ms))
 
-    async def _settled(self, run: Run, change: Change) -> None:
-        """Write the change, however long the backend is away: only the backend knows whether the lease is lost."""
-        while True:
+    async def _settle_later(self, run: Run, change: Change, error: Exception) -> None:
+        """Go on trying, however long the backend is away: only the backend knows whether the lease is lost."""
+        while not isinstance(error, LeaseLost):
+            await self._clock.sleep(self._outage.failed(error))
             try:
                 await self._queue.settle(run.lease, change)
-            except LeaseLost:
-                run.is_lost = True
-                self._sink.emit(
-                    Warned(message=f"task {run.lease.task.task_id} ended here after it was given to another worker")
-                )
-                return
-            except Exception as error:  # noqa: BLE001 - as in `_claimed`
-                await self._clock.sleep(self._outage.failed(error))
+            except Exception as another:  # noqa: BLE001 - a worker outlives whatever its backend does
+                error = another
             else:
-                if self._outage.is_on:
-                    self._outage.over()
-                    self._look()
+                self._outage.over()
+                self._look()
                 return
+        run.is_lost = True
+        task = run.lease.task
+        self._sink.emit(Warned(message=f"task {task.task_id} ended here after it was given to another worker"))
 
     async def _with_cancel_request(self, task: Task, lease: Lease) -> Task:
         """Look once more whether a cancellation was asked for before a task is put back to run again."""

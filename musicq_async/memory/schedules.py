@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from musicq_async.errors import DuplicateTask
+from musicq_async.errors import InvalidSchedule
 from musicq_async.model.schedule import Firing, Schedule
 from musicq_async.model.task import NewTask
 
@@ -30,7 +30,7 @@ class MemorySchedules:
     async def add(self, schedule: Schedule) -> None:
         """Store a new schedule."""
         if schedule.task_id in self._schedules:
-            raise DuplicateTask(f"a schedule with the id {schedule.task_id!r} exists already")
+            raise InvalidSchedule(f"a schedule with the id {schedule.task_id!r} exists already; leave task_id out")
         self._put(schedule)
 
     async def get(self, task_id: str) -> Schedule | None:

@@ -68,8 +68,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 def settle(task: Task, outcome: Outcome, *, now_ms: int, draw: float, max_crashes: int) -> Change:
     """Decide what becomes of a running task. ``draw`` in [0, 1) spreads the retry."""
     match outcome:
-        case Success(result=result):
-            return _completed(task, result, now_ms=now_ms)
+        case Success():
+            return _completed(task, outcome.result, now_ms=now_ms)
         case Failure():
             return _failed(task, outcome, now_ms=now_ms, draw=draw)
         case Snooze(seconds=seconds):
