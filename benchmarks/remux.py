@@ -133,6 +133,7 @@ def main() -> int:
     report = {
         "benchmark": "remux",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "load_before": round(os.getloadavg()[0], 1),
         "versions": {"python": platform.python_version(), "av": av.__version__, "mutagen": mutagen.version_string},
         "minutes": given.minutes,
         "rounds": given.rounds,
@@ -142,7 +143,9 @@ def main() -> int:
         "passed": all(row["ms"] < GOAL_MS and row["longest_stall_ms"] <= 20 for row in rows.values()),
     }
     if not given.json:
-        print(f"finish a song of {given.minutes:g} minutes, median of {given.rounds}; {report['machine']}")
+        print(
+            f"finish a song of {given.minutes:g} minutes, median of {given.rounds}; {report['machine']}, load {report['load_before']}"  # noqa: E501 - a table row
+        )
         print(f"{'':8}{'MiB':>8}{'ms':>8}{'spread':>16}{'stall ms':>10}")
         for name, row in rows.items():
             spread = f"{row['spread'][0]}-{row['spread'][1]}"

@@ -117,7 +117,7 @@ def test_a_lambda_that_returns_a_coroutine_is_told_to_be_async(events, caplog):
     async def hook(event):
         raise AssertionError
 
-    events.subscribe(lambda event: hook(event))  # noqa: PLW0108 - a lambda is the point
+    events.subscribe(lambda event: hook(event))
     with caplog.at_level(logging.WARNING):
         events.emit(queued(1))
     assert "async def" in caplog.text
