@@ -40,8 +40,8 @@ __all__ = ["InvalidTask", "MemoryQueue", "TaskLine", "ValueStore", "Waiter", "Wa
 MAX_NESTING: Final = 64
 """Containers inside containers; ``params`` itself is the first."""
 MAX_BYTES: Final = 4 * 1024 * 1024
-"""Text of one task in UTF-8; every value counts for at least `VALUE_BYTES`."""
-VALUE_BYTES: Final = 8
+"""Text of one task in UTF-8, with `VALUE_BYTES` more for every value: a push may run on an event loop."""
+VALUE_BYTES: Final = 16
 MAX_AHEAD: Final = 10 * 366 * 86_400
 """Seconds that ``delay`` and ``run_at`` may reach into the future: ten years."""
 PROMISE_SECONDS: Final = 1.0
@@ -113,7 +113,7 @@ def _plain(task: dict[str, Any]) -> dict[str, Any] | None:
             and len(task_id) <= 36
             and task_id[-1] > " "
             and len(checked) == 3
-            and type(params) is dict
+            and type(params) is type(checked) is dict
         ):
             return checked
     except (AttributeError, KeyError, TypeError):
@@ -122,7 +122,7 @@ def _plain(task: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _fits_64_bits(params: dict[str, Any]) -> bool:
-    return all(value.__class__ is not int or -(2**63) <= value < 2**63 for value in params.values())
+    return all(value.__class__ is not int or -(2**63) <= value < 2**64 for value in params.values())
 
 
 def _checked_at_length(task: dict[str, Any], copier: _Copier) -> dict[str, Any]:
@@ -169,9 +169,9 @@ class _Copier:
 
     def copied(self, value: Any, nesting: int) -> Any:
         """Copy a value, whose containers stand at this depth."""
+        self.spend(VALUE_BYTES)
         if isinstance(value, str):
             return self.text(value)
-        self.spend(VALUE_BYTES)
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int):
@@ -182,16 +182,16 @@ class _Copier:
             return float(value) if self.json_only else value
         if isinstance(value, dict):
             return self.mapping(value, nesting)
-        if value.__class__ in (list, tuple) or (self.json_only and isinstance(value, (list, tuple))):
+        if isinstance(value, list) or value.__class__ is tuple or (self.json_only and isinstance(value, tuple)):
             return self.sequence(value, nesting)
         if self.json_only:
             raise _Refused(f"is {_kind(value)}, which JSON cannot hold; pass text, numbers, lists or dicts.")
-        return value.copy() if isinstance(value, (list, set, bytearray)) else value
+        return value.copy() if isinstance(value, (set, bytearray)) else value
 
     def text(self, value: str) -> str:
         """Count text; return a plain string where it will be written down."""
         try:
-            self.spend(VALUE_BYTES + (len(value) if len(value) > self.left or value.isascii() else len(value.encode())))
+            self.spend(len(value) if len(value) > self.left or value.isascii() else len(value.encode()))
         except UnicodeEncodeError:
             raise _Refused("holds half of a surrogate pair, which no encoding can write.") from None
         return str.__str__(value) if self.json_only else value
@@ -204,11 +204,11 @@ class _Copier:
 
     def mapping(self, value: dict[Any, Any], nesting: int) -> dict[str, Any]:
         """Copy a dict."""
-        self.descend(nesting)
+        self.descend(nesting, len(value))
         fresh = {}
         for name, item in dict.copy(value).items():  # of the copy, because another thread may change it now
             if not isinstance(name, str):
-                raise _Refused(f"has the key {_shown(name)}, {_kind(name)}; keys must be strings.")
+                raise _Refused(f"has a key {_kind(name)}; keys must be strings.")
             try:
                 fresh[self.text(name)] = self.copied(item, nesting + 1)
             except _Refused as refused:
@@ -218,7 +218,7 @@ class _Copier:
 
     def sequence(self, value: Any, nesting: int) -> list[Any] | tuple[Any, ...]:
         """Copy a list or a tuple."""
-        self.descend(nesting)
+        self.descend(nesting, len(value))
         fresh: list[Any] = []
         try:
             for item in value:
@@ -228,15 +228,20 @@ class _Copier:
             raise
         return tuple(fresh) if value.__class__ is tuple and not self.json_only else fresh
 
-    def descend(self, nesting: int) -> None:
-        """Enter a container. A container inside itself ends here too."""
+    def descend(self, nesting: int, length: int) -> None:
+        """Enter a container. One that stands inside itself ends here too."""
         if nesting > MAX_NESTING:
             raise _Refused(f"is nested deeper than {MAX_NESTING} containers.")
+        self.afford(length * VALUE_BYTES)
 
     def spend(self, count: int) -> None:
         """Count towards the size of the whole task."""
+        self.afford(count)
         self.left -= count
-        if self.left < 0:
+
+    def afford(self, count: int) -> None:
+        """Refuse what would be too much."""
+        if count > self.left:
             raise _Refused(f"makes the task larger than {MAX_BYTES >> 20} MiB; pass the name of a file instead.")
 
 
@@ -309,7 +314,7 @@ def _kind(value: object) -> str:
 
 def _shown(name: object) -> str:
     """Name a key in a message: enough to find it, too little to fill a log."""
-    return repr(name[:40]) if isinstance(name, str) else f"{name!r:.40}"
+    return repr(name[:40]) if isinstance(name, str) else f"<{type(name).__name__}>"
 
 
 class Waiter:
@@ -433,6 +438,7 @@ class WaitingLine:
         before = time.monotonic() - PROMISE_SECONDS
         for waiter in [waiter for waiter, since in self.promised.items() if since <= before]:
             del self.promised[waiter]
+            self.wake_one()  # what was kept for it is free now
 
 
 class TaskLine(queue.Queue[Any]):
