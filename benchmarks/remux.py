@@ -133,7 +133,7 @@ def main() -> int:
     report = {
         "benchmark": "remux",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "load_before": round(os.getloadavg()[0], 1),
+        "load": round(os.getloadavg()[0], 1),
         "versions": {"python": platform.python_version(), "av": av.__version__, "mutagen": mutagen.version_string},
         "minutes": given.minutes,
         "rounds": given.rounds,
@@ -144,8 +144,9 @@ def main() -> int:
     }
     if not given.json:
         print(
-            f"finish a song of {given.minutes:g} minutes, median of {given.rounds}; {report['machine']}, load {report['load_before']}"  # noqa: E501 - a table row
+            f"finish a song of {given.minutes:g} minutes, median of {given.rounds}"  # noqa: E501 - a table row
         )
+        print(f"{report['machine']}, load {report['load']}")
         print(f"{'':8}{'MiB':>8}{'ms':>8}{'spread':>16}{'stall ms':>10}")
         for name, row in rows.items():
             spread = f"{row['spread'][0]}-{row['spread'][1]}"

@@ -192,7 +192,7 @@ def summary(runs: dict[str, list[dict[str, float]]], size: int, rounds: int) -> 
     return {
         "benchmark": "transfer",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "load_before": round(os.getloadavg()[0], 1),
+        "load": round(os.getloadavg()[0], 1),
         "versions": {"python": platform.python_version(), "httpx": httpx.__version__, "anyio": version("anyio")},
         "mib": size >> 20,
         "rounds": rounds,
@@ -211,8 +211,9 @@ def version(package: str) -> str:
 
 def table(report: dict) -> None:
     print(
-        f"{report['mib']} MiB over loopback, median of {report['rounds']}; {report['machine']}, load {report['load_before']}"  # noqa: E501 - a table row
+        f"{report['mib']} MiB over loopback, median of {report['rounds']}"  # noqa: E501 - a table row
     )
+    print(f"{report['machine']}, load {report['load']}")
     print(f"{'':18}{'MB/s':>8}{'spread':>18}{'CPU s/GB':>10}{'stall ms':>10}")
     for name, row in report["results"].items():
         spread = f"{row['spread'][0]:.0f}-{row['spread'][1]:.0f}"
