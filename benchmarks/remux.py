@@ -143,9 +143,7 @@ def main() -> int:
         "passed": all(row["ms"] < GOAL_MS and row["longest_stall_ms"] <= 20 for row in rows.values()),
     }
     if not given.json:
-        print(
-            f"finish a song of {given.minutes:g} minutes, median of {given.rounds}"  # noqa: E501 - a table row
-        )
+        print(f"finish a song of {given.minutes:g} minutes, median of {given.rounds}")
         print(f"{report['machine']}, load {report['load']}")
         print(f"{'':8}{'MiB':>8}{'ms':>8}{'spread':>16}{'stall ms':>10}")
         for name, row in rows.items():

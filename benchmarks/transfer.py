@@ -210,9 +210,7 @@ def version(package: str) -> str:
 
 
 def table(report: dict) -> None:
-    print(
-        f"{report['mib']} MiB over loopback, median of {report['rounds']}"  # noqa: E501 - a table row
-    )
+    print(f"{report['mib']} MiB over loopback, median of {report['rounds']}")
     print(f"{report['machine']}, load {report['load']}")
     print(f"{'':18}{'MB/s':>8}{'spread':>18}{'CPU s/GB':>10}{'stall ms':>10}")
     for name, row in report["results"].items():
