@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int | None], Awaitable[None] | None]
 COOKIE_KEY = "bilibili_cookie"
+COVER_TIME = 30.0
+"""Seconds after which a song goes without its picture."""
+COVER_BYTES = 16 << 20
 AUDIO_ENDINGS = frozenset({".m4a", ".flac", ".mp3", ".opus", ".mka", ".wav", ".ogg", ".aac"})
 
 
@@ -171,6 +174,8 @@ class Library:
     async def _download(
         self, item: Item, choice: AudioChoice, folder: Path, quality: str | None, progress: Progress | None
     ) -> list[Path]:
+        from musicq_async.media.audio import looks_like_mp4  # noqa: PLC0415
+        from musicq_async.media.files import SafeFolder  # noqa: PLC0415
         from musicq_async.media.transfer import download  # noqa: PLC0415 - httpx, on first use
 
         client = await self.client()
@@ -188,6 +193,8 @@ class Library:
                 http=self.settings.http,
                 web=await self.web(),
                 progress=progress,
+                within=SafeFolder(folder),
+                sanity=None if choice.muxed or item.kind == "song" else looks_like_mp4,
                 expected_size=segment.size,
                 identity=f"{item.key} {choice.quality} {choice.codec} {number}",
                 refresh=refresh,
@@ -212,34 +219,26 @@ class Library:
         from musicq_async.media.finish import finish  # noqa: PLC0415 - PyAV, on first use
 
         return await finish(
-            raw, SafeFolder(folder), name, tags=_tags(item, song, choice), cover=await self._cover(item, folder),
+            raw, SafeFolder(folder), name, tags=_tags(item, song, choice), cover=await self._cover(item),
             existing="number", expected_duration=choice.duration,
         )  # fmt: skip
 
-    async def _cover(self, item: Item, folder: Path) -> Cover | None:
+    async def _cover(self, item: Item) -> Cover | None:
         """Fetch the picture. A song without one is still a song."""
         if not item.cover:
             return None
         from musicq_async.media.covers import cover_from  # noqa: PLC0415
         from musicq_async.media.sources import Source  # noqa: PLC0415
-        from musicq_async.media.transfer import download  # noqa: PLC0415
 
-        client = await self.client()
-        source = Source(
-            url=item.cover, headers=client.media_headers, allowed_hosts=frozenset(self.settings.bilibili.media_hosts)
-        )
-        target = folder / f".{re.sub(r'[^0-9A-Za-z]', '-', item.key)}.cover"
+        client, web = await self.client(), await self.web()
+        hosts = frozenset(self.settings.bilibili.media_hosts)
+        source = Source(url=item.cover, headers=client.media_headers, allowed_hosts=hosts)
         try:
-            done = await download(
-                [source], target, http=self.settings.http, web=await self.web(), max_bytes=16 << 20, deadline=30.0
-            )
-            return await cover_from(await anyio.Path(done.path).read_bytes())
-        except MusicqError:
+            with anyio.fail_after(COVER_TIME):
+                fetched = await web.fetch(source, max_bytes=COVER_BYTES)
+            return await cover_from(fetched.content)
+        except (MusicqError, TimeoutError):
             return None
-        finally:
-            with anyio.CancelScope(shield=True):
-                for leftover in (target, target.with_name(target.name + ".part")):
-                    await anyio.Path(leftover).unlink(missing_ok=True)
 
 
 def song_of(item: Item) -> SongName:
