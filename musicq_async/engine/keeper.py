@@ -42,7 +42,7 @@ class Holder(Protocol):
 
 
 class LeaseKeeper:
-    """Renews every lease in `held` until it is taken out.
+    """Renews the lease of every holder in the dicts that it was given to `keep`, while the holder is in it.
 
     With ``connect``, a function that opens a connection to the queue of its own, renewals are made in a daemon thread
     with its own event loop. Without, they are made on this event loop: right for a queue that lives in this process.
@@ -52,8 +52,9 @@ class LeaseKeeper:
     def __init__(
         self, queue: TaskQueue, *, clock: Clock, sink: EventSink, seconds: float = 10.0, connect: Connect | None = None
     ) -> None:
-        self.held: dict[str, Holder] = {}
-        """Holders by task id. Only the event loop writes it; the thread takes copies."""
+        self._kept: tuple[Mapping[str, Holder], ...] = ()
+        self.is_idle = False
+        """Whether renewals sleep because nothing is held: who holds something then calls `wake`."""
         self.seconds = seconds
         """For how long a lease is taken and renewed."""
         self.beat = min(seconds / 4, LONGEST_BEAT)
@@ -63,14 +64,21 @@ class LeaseKeeper:
         self._connect = connect
         self._outage = Outage(sink=sink, what="renewing leases")
         self._watchdog: _Watchdog | None = None
-        self._idle: asyncio.Event | None = None
-        """Set to wake the renewals that sleep because nothing is held."""
+        self._woken = asyncio.Event()
 
-    def hold(self, holder: Holder) -> None:
-        """Begin to renew a lease. It ends with ``del keeper.held[task_id]``."""
-        self.held[holder.lease.task.task_id] = holder
-        if self._idle is not None:
-            self._idle.set()
+    def keep(self, holders: Mapping[str, Holder]) -> None:
+        """Renew the leases of these holders, by task id. Only the event loop may change the dict."""
+        self._kept = (*self._kept, holders)
+
+    def wake(self) -> None:
+        """Begin to renew again."""
+        self.is_idle = False
+        self._woken.set()
+
+    @property
+    def holders(self) -> list[Holder]:
+        """Everybody who holds a lease now; may be called in any thread."""
+        return [holder for kept in self._kept for holder in list(kept.values())]
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Renew until cancelled. The leases that are held then run out by themselves."""
@@ -91,10 +99,10 @@ class LeaseKeeper:
 
     async def _renew_here(self) -> None:
         while True:
-            if not self.held:
-                self._idle = asyncio.Event()
-                await self._idle.wait()
-                self._idle = None
+            if not any(self._kept):
+                self._woken.clear()
+                self.is_idle = True
+                await self._woken.wait()
             await self._clock.sleep(self.beat)
             if leases := self._leases():
                 with suppress(Exception):  # the outage has told of it
@@ -110,7 +118,7 @@ class LeaseKeeper:
         return answer
 
     def _leases(self) -> dict[str, Lease]:
-        return {task_id: holder.lease for task_id, holder in self.held.copy().items()}
+        return {holder.lease.task.task_id: holder.lease for holder in self.holders}
 
     def _tell(self, leases: Mapping[str, Lease], answer: Heartbeat) -> None:
         """Pass on what a renewal brought, to those who still hold the very same lease."""
@@ -122,8 +130,11 @@ class LeaseKeeper:
                 holder.cancel_requested(reason)
 
     def _holder(self, task_id: str, leases: Mapping[str, Lease]) -> Holder | None:
-        holder = self.held.get(task_id)
-        return holder if holder is not None and holder.lease.token == leases[task_id].token else None
+        for kept in self._kept:
+            holder = kept.get(task_id)
+            if holder is not None and holder.lease.token == leases[task_id].token:
+                return holder
+        return None
 
     # In the thread
 
@@ -181,7 +192,7 @@ class _Watchdog:
             self._unanswered += 1
             if self._unanswered == 1:
                 self._warn()
-        elif self._keeper.held:
+        elif self._keeper.holders:
             self._is_asking = True
             with suppress(RuntimeError):  # the event loop has ended
                 self.loop.call_soon_threadsafe(self._answer)
@@ -191,7 +202,7 @@ class _Watchdog:
         self._is_asking = False
 
     def _warn(self) -> None:
-        tasks = [holder.lease.task for holder in self._keeper.held.copy().values()]
+        tasks = [holder.lease.task for holder in self._keeper.holders]
         running = ", ".join(f"{task.task_id} ({task.task_type})" for task in tasks)
         message = (
             f"the event loop has been blocked for {self._keeper.beat:.2g} s by {self._place()}; running: {running}. "

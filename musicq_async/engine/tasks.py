@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -70,7 +69,9 @@ class Tasks:
         self._keeper = keeper
         self._owner = owner
         self._cancel_here = cancel_here
-        self._popped: OrderedDict[str, _Popped] = OrderedDict()
+        self._popped: dict[str, _Popped] = {}
+        """By task id, in the order in which they were popped."""
+        keeper.keep(self._popped)
         self._is_closed = False
 
     # Tasks in and out
@@ -307,7 +308,8 @@ class Tasks:
     def _pop(self, lease: Lease) -> dict[str, Any]:
         popped = _Popped(lease)
         self._popped[lease.task.task_id] = popped
-        self._keeper.hold(popped)
+        if self._keeper.is_idle:
+            self._keeper.wake()
         return _as_pushed(lease.task)
 
     async def _settle_popped(self, popped: _Popped, outcome: Outcome) -> None:
@@ -316,13 +318,9 @@ class Tasks:
         try:
             await self._queue.settle(popped.lease, change)
         except LeaseLost:
-            self._drop(task.task_id)
+            self._popped.pop(task.task_id, None)
             raise
-        self._drop(task.task_id)
-
-    def _drop(self, task_id: str) -> None:
-        self._popped.pop(task_id, None)
-        self._keeper.held.pop(task_id, None)
+        self._popped.pop(task.task_id, None)
 
     async def _existing(self, task_id: str) -> Task:
         task = await self._queue.get(task_id)

@@ -23,7 +23,7 @@ from musicq_async.engine.signal import WorkSignal, sleep_until_notified
 from musicq_async.engine.telling import settled
 from musicq_async.errors import LeaseLost
 from musicq_async.model.event import Progressed, Started, Warned
-from musicq_async.model.lifecycle import Change, settle
+from musicq_async.model.lifecycle import Change, completed, settle
 from musicq_async.model.outcome import Cancellation, Interruption, Outcome, Success
 from musicq_async.model.task import Lease, Task, TaskState
 from musicq_async.ports import Clock, EventSink, TaskQueue
@@ -90,14 +90,16 @@ class Workers:
         self._draw = draw
         self._limits = Limits(handlers)
         self._known = -1
-        """Version of the handlers that the next two were made from."""
+        """Version of the handlers that the next three were made from."""
         self._types: frozenset[str] = frozenset()
+        self._claimable: frozenset[str] | None = frozenset()
         self._has_limits = False
         self._attempts = Attempts(
             clock=clock, sink=sink, threads=max(concurrency, 1), report=self._progress, redact=redact
         )
         self._outage = Outage(sink=sink, what="the task queue", redact=redact)
         self._runs: dict[str, Run] = {}
+        keeper.keep(self._runs)
         self._executors = 0
         self.is_stopping = False
         """Whether `stop` was called: nothing more is claimed."""
@@ -244,7 +246,9 @@ class Workers:
                 unsettled = await self._run_carefully(scope)
             else:
                 generation = self._line.generation
-                lease = await self._claim()
+                if self._handlers.version != self._known:
+                    self._learn_handlers()
+                lease = await (self._claim_within_limits() if self._has_limits else self._claim(self._claimable))
                 if lease is None:
                     more = await self._line.wait(generation)
                     continue
@@ -271,21 +275,19 @@ class Workers:
         async with self._careful:
             if not self._is_careful or self.is_stopping:
                 return None
-            lease = await self._claim()
+            self._learn_handlers()
+            lease = await (self._claim_within_limits() if self._has_limits else self._claim(self._claimable))
             if lease is not None and lease.task.crash_count:
                 return await self._run(lease, scope, alone=True)
             self._is_careful = False
         return None if lease is None else await self._run(lease, scope)
 
-    async def _claim(self) -> Lease | None:
-        """Claim one task that may begin now. A backend that fails gives none; `_keep_looking` tries again."""
-        if self._handlers.version != self._known:
-            self._known = self._handlers.version
-            self._types = self._handlers.types
-            self._has_limits = self._limits.exist
-        if self._has_limits:
-            return await self._claim_within_limits()
-        return await self._claimed(None if self._fails_unknown else self._types)
+    def _learn_handlers(self) -> None:
+        """Find out what the handlers registered since the last time mean for claims."""
+        self._known = self._handlers.version
+        self._types = self._handlers.types
+        self._claimable = None if self._fails_unknown else self._types
+        self._has_limits = self._limits.exist
 
     async def _claim_within_limits(self) -> Lease | None:
         barred, reserved = self._limits.open_types(self._clock.monotonic())
@@ -293,7 +295,7 @@ class Workers:
             self._barred.set()
         lease = None
         try:
-            lease = await self._claimed(await self._types_but(barred))
+            lease = await self._claim(await self._types_but(barred))
         finally:
             self._limits.claimed(reserved, None if lease is None else lease.task.task_type)
         if lease is not None and reserved:
@@ -308,7 +310,8 @@ class Workers:
         waiting = {name for name, state in await self._queue.counts() if state is TaskState.PENDING}
         return frozenset(waiting - barred)
 
-    async def _claimed(self, types: frozenset[str] | None) -> Lease | None:
+    async def _claim(self, types: frozenset[str] | None) -> Lease | None:
+        """Claim one task that may begin now. A backend that fails gives none; `_keep_looking` tries again."""
         if self.is_stopping or (types is not None and not types):
             return None
         try:
@@ -326,7 +329,8 @@ class Workers:
         task = lease.task
         run = Run(lease, self._handlers.by_type.get(task.task_type))
         self._runs[task.task_id] = run
-        self._keeper.hold(run)
+        if self._keeper.is_idle:
+            self._keeper.wake()
         if alone and not await self._is_alone():
             await self._finish(run, Interruption())
             return None
@@ -353,7 +357,6 @@ class Workers:
     async def _put_back(self, lease: Lease) -> None:
         run = Run(lease, None)
         self._runs[lease.task.task_id] = run
-        self._keeper.hold(run)
         await self._finish(run, Interruption())
 
     # The end of a run
@@ -366,10 +369,12 @@ class Workers:
         try:
             if run.progress is not None:
                 await self._store_report(run)
-            if not isinstance(outcome, Success):
-                task = await self._with_cancel_request(task, lease)
             now_ms = self._clock.time_ms()
-            change = settle(task, outcome, now_ms=now_ms, draw=self._draw(), max_crashes=self._max_crashes)
+            if isinstance(outcome, Success):
+                change = completed(task, outcome.result, now_ms=now_ms)
+            else:
+                task = await self._with_cancel_request(task, lease)
+                change = settle(task, outcome, now_ms=now_ms, draw=self._draw(), max_crashes=self._max_crashes)
             if not run.is_lost:
                 try:
                     await self._queue.settle(lease, change)
@@ -377,7 +382,6 @@ class Workers:
                     await self._settle_later(run, change, error)
         finally:
             del self._runs[task.task_id]
-            self._keeper.held.pop(task.task_id, None)
             if self._has_limits and self._limits.ended(task.task_type):
                 self._line.notify(more=True)
             if self._watchers:
@@ -455,5 +459,5 @@ class Workers:
             await self._queue.report(run.lease, progress)
         except LeaseLost:
             run.lost()
-        except Exception as error:  # noqa: BLE001 - as in `_claimed`
+        except Exception as error:  # noqa: BLE001 - as in `_claim`
             self._outage.failed(error)

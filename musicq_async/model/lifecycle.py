@@ -68,8 +68,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 def settle(task: Task, outcome: Outcome, *, now_ms: int, draw: float, max_crashes: int) -> Change:
     """Decide what becomes of a running task. ``draw`` in [0, 1) spreads the retry."""
     match outcome:
-        case Success():
-            return _completed(task, outcome.result, now_ms=now_ms)
+        case Success(result=result):
+            return completed(task, result, now_ms=now_ms)
         case Failure():
             return _failed(task, outcome, now_ms=now_ms, draw=draw)
         case Snooze(seconds=seconds):
@@ -124,8 +124,8 @@ def retry(task: Task, *, now_ms: int) -> Change | None:
     return _change(task, TaskState.PENDING, now_ms, retry_count=0, crash_count=0, error_message=None)
 
 
-def _completed(task: Task, result: Any, *, now_ms: int) -> Change:
-    """Spell out what `_change` would collect: this is what happens to nearly every task."""
+def completed(task: Task, result: Any, *, now_ms: int) -> Change:
+    """Decide what `settle` decides for a success, which is what happens to nearly every task."""
     return Change(
         status=TaskState.COMPLETED,
         completed_at=now_ms // 1000,

@@ -73,6 +73,8 @@ class Logging:
 
 
 _current: Logging | None = None
+_default: int | None = 0
+"""Number of the sink that loguru has where nobody configured it."""
 
 
 def configure_logging(
@@ -254,10 +256,18 @@ def _remove(number: int) -> None:
 
 
 def _make_way(undo: ExitStack) -> None:
-    """Take out the sink that loguru starts with, which prints the values of variables."""
-    with suppress(ValueError):
-        logger.remove(0)
-        undo.callback(lambda: logger.add(sys.stderr, diagnose=False))
+    """Take out the sink that loguru starts with, which prints the values of variables; a tamer one follows us."""
+    global _default  # noqa: PLW0603 - loguru's state, not ours
+    if _default is not None:
+        with suppress(ValueError):
+            logger.remove(_default)
+            undo.callback(_default_again)
+        _default = None
+
+
+def _default_again() -> None:
+    global _default  # noqa: PLW0603
+    _default = logger.add(lambda message: print(message, end="", file=sys.stderr), diagnose=False)  # noqa: T201
 
 
 def _route_standard_logging(undo: ExitStack, level: str) -> None:
