@@ -322,7 +322,12 @@ class Workers:
         if self._outage.is_on:
             self._outage.over()
             self._look()
-        return leases[0] if leases else None
+        if not leases:
+            return None
+        if self.is_stopping:  # it was on its way when `stop` was called, and nobody would tell its handler to end
+            await self._put_back(leases[0])
+            return None
+        return leases[0]
 
     async def _run(self, lease: Lease, scope: anyio.CancelScope, *, alone: bool = False) -> Unsettled | None:
         """Run one task and settle it, or leave the settling to the caller if ``scope`` was cancelled."""

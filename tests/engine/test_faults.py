@@ -299,3 +299,29 @@ async def test_events_of_a_run_begin_only_once_it_begins(engine, handlers):
         await running.run("noop")
         assert len(running.events.of(Started)) == 1
         assert msgspec.structs.asdict(running.events.of(Started)[0])["attempt"] == 1
+
+
+async def test_a_claim_that_is_on_its_way_when_the_workers_stop_is_put_back(engine, handlers):
+    asked, answer = anyio.Event(), anyio.Event()
+    ran = []
+
+    class SlowToLend(Faulty):
+        async def claim(self, **wanted):
+            asked.set()
+            await answer.wait()
+            return await self.queue.claim(**wanted)
+
+    @handlers.register("job")
+    async def job(params):
+        ran.append(True)
+        await anyio.sleep(30)
+
+    began = time.monotonic()
+    async with engine(concurrency=1, wrap=SlowToLend) as running:
+        task_id = await running.push("job")
+        await asked.wait()
+        running.workers.stop(grace=0)
+        answer.set()
+    assert time.monotonic() - began < 1
+    task = await running.task(task_id)
+    assert (task.status, task.retry_count, ran) == (TaskState.PENDING, 0, [])
