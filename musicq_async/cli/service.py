@@ -49,11 +49,12 @@ async def _serve(settings: Settings, handlers: Handlers | None, *, drain: bool) 
         async with open_musicq(settings, handlers=handlers) as app:
             log_events(app.events)
             log = logging.getLogger("musicq_async.cli")
-            log.info("%s", _greeting(app))
             if drain:
+                log.info("%s", _greeting(app))
                 await app.run_until_idle()
                 return 0
             with interrupts.asking(on_this_loop(app.stop), patience=settings.shutdown_grace + STUCK):
+                log.info("%s", _greeting(app))  # whoever reads it may ask for the end already
                 await app.run()
             log.info("stopping")
         log.info("stopped")
