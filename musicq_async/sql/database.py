@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
@@ -54,8 +55,8 @@ class Database:
     def __init__(self, address: Address, *, clock: Clock, patience: float = 10.0) -> None:
         self.address = address
         self.clock = clock
-        self.node = secrets.token_hex(4)
-        """Random name of this object, for lease tokens."""
+        self._node = secrets.token_hex(5)
+        self._tokens = itertools.count(1)
         self._patience = patience
         self._away_since: float | None = None
         self._transactions: Transactions = open_transactions(address)
@@ -66,6 +67,10 @@ class Database:
     def kind(self) -> Kind:
         """Which SQL is spoken."""
         return self.address.kind
+
+    def token(self) -> str:
+        """Return a text that no other call, in no process, returns."""
+        return f"{self._node}-{next(self._tokens):x}"
 
     async def __aenter__(self) -> Self:
         try:

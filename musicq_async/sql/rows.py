@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Row
 
-from musicq_async.errors import UsageError
+from musicq_async.errors import InvalidTask, UsageError
 from musicq_async.model.lifecycle import Change
 from musicq_async.model.schedule import Schedule
 from musicq_async.model.task import ErrorRecord, NewTask, Task, TaskState
@@ -19,6 +19,40 @@ LARGEST_TEXT: Final = 6 * 1024 * 1024
 """Bytes of one JSON value; MySQL's packet holds 16 MiB, and escaping may double a text."""
 
 TASK_COLUMNS: Final = tuple(task_queue.c[name] for name in Task.__struct_fields__)
+INSERTED: Final = (
+    "task_id",
+    "task_type",
+    "params",
+    "status",
+    "priority",
+    "max_retries",
+    "created_at",
+    "scheduler_task_id",
+    "timeout_seconds",
+    "run_at_ms",
+    "unique_key",
+    "group_key",
+    "fire_at",
+    "extra",
+    "position",
+    "lease_token",
+)
+"""Columns that a push writes; the others have defaults. Before the first lease the token is the push's own."""
+CHANGED: Final = (
+    "status",
+    "run_at_ms",
+    "completed_at",
+    "retry_count",
+    "crash_count",
+    "snooze_count",
+    "interrupt_count",
+    "error_message",
+    "errors",
+    "result",
+    "cancel_requested_ms",
+    "cancel_reason",
+)
+"""Columns that a transition writes: the fields of `Change`."""
 SCHEDULE_COLUMNS: Final = tuple(scheduler_task.c[name] for name in Schedule.__struct_fields__)
 
 _encoder: Final = msgspec.json.Encoder()
@@ -68,26 +102,34 @@ def plain_text(text: str | None) -> str | None:
     return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace")[:LARGEST_TEXT].decode("utf-8", "ignore")
 
 
-def new_task_row(task: NewTask, *, position: int, now_ms: int) -> dict[str, Any]:
-    """Return the row of a task that is pushed now."""
+def new_task_row(task: NewTask, *, position: int, now_ms: int, token: str) -> tuple[Any, ...]:
+    """Return the row, values of `INSERTED`, of a task that is pushed now. Raises `InvalidTask` naming the field."""
     later = task.run_at_ms is not None and task.run_at_ms > now_ms
-    return {
-        "task_id": task.task_id,
-        "task_type": task.task_type,
-        "params": json_text(task.params, "params") if task.params else "{}",
-        "status": "scheduled" if later else "pending",
-        "priority": task.priority,
-        "max_retries": task.max_retries,
-        "created_at": now_ms // 1000,
-        "scheduler_task_id": task.scheduler_task_id,
-        "timeout_seconds": task.timeout_seconds,
-        "run_at_ms": task.run_at_ms,
-        "unique_key": task.unique_key,
-        "group_key": task.group_key,
-        "fire_at": task.fire_at,
-        "extra": json_text(task.extra, "the task's own keys") if task.extra else None,
-        "position": position,
-    }
+    if len(task.task_id) > 36 or len(task.task_type) > 100:
+        raise InvalidTask("task_id takes at most 36 characters and type at most 100; shorten them")
+    try:
+        params = json_text(task.params, "params") if task.params else "{}"
+        extra = json_text(task.extra, "the task's own keys") if task.extra else None
+    except UsageError as error:
+        raise InvalidTask(str(error)) from error
+    return (
+        task.task_id,
+        task.task_type,
+        params,
+        "scheduled" if later else "pending",
+        task.priority,
+        task.max_retries,
+        now_ms // 1000,
+        task.scheduler_task_id,
+        task.timeout_seconds,
+        task.run_at_ms,
+        task.unique_key,
+        task.group_key,
+        task.fire_at,
+        extra,
+        position,
+        token,
+    )
 
 
 def task_of(row: Row[Any]) -> Task:
@@ -97,7 +139,7 @@ def task_of(row: Row[Any]) -> Task:
     values["extra"] = json_object(values["extra"]) if values["extra"] else {}
     state = values["status"] = _states.get(values["status"], TaskState.FAILED)
     if state is not TaskState.RUNNING:
-        values["lease_token"] = None  # kept in the row: a settle whose answer was lost is known by it
+        values["lease_token"] = None  # what is in the row tells whose write it was, where an answer was lost
     values["errors"] = _errors(values["errors"]) if values["errors"] else ()
     if values["result"] is not None:
         values["result"] = json_value(values["result"])
@@ -116,22 +158,27 @@ def _errors(text: str) -> tuple[ErrorRecord, ...]:
         return msgspec.convert(json.loads(text), tuple[ErrorRecord, ...])
 
 
-def change_row(change: Change) -> dict[str, Any]:
-    """Return the columns that a transition writes. The token stays: a settle whose answer was lost is known by it."""
-    return {
-        "status": change.status.value,
-        "run_at_ms": change.run_at_ms,
-        "completed_at": change.completed_at,
-        "retry_count": change.retry_count,
-        "crash_count": change.crash_count,
-        "snooze_count": change.snooze_count,
-        "interrupt_count": change.interrupt_count,
-        "error_message": plain_text(change.error_message),
-        "errors": json_text(change.errors, "errors") if change.errors else None,
-        "result": None if change.result is None else json_text(change.result, "result"),
-        "cancel_requested_ms": change.cancel_requested_ms,
-        "cancel_reason": plain_text(change.cancel_reason),
-    }
+def change_row(change: Change) -> tuple[Any, ...]:
+    """Return the values of `CHANGED`. The token is not among them: a settle whose answer was lost is known by it."""
+    return (
+        change.status.value,
+        change.run_at_ms,
+        change.completed_at,
+        change.retry_count,
+        change.crash_count,
+        change.snooze_count,
+        change.interrupt_count,
+        plain_text(change.error_message),
+        json_text(change.errors, "errors") if change.errors else None,
+        result_text(change.result),
+        change.cancel_requested_ms,
+        plain_text(change.cancel_reason),
+    )
+
+
+def result_text(result: Any) -> str | None:
+    """Write a handler's result."""
+    return None if result is None else json_text(result, "result")
 
 
 def schedule_row(schedule: Schedule) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from musicq_async.model.schedule import Firing, Schedule
 from musicq_async.model.task import NewTask
 from musicq_async.ports import Wakeup
 from musicq_async.sql.database import Database, commit_was_lost
+from musicq_async.sql.pushes import Push, push
 from musicq_async.sql.rows import (
     SCHEDULE_COLUMNS,
     TASK_COLUMNS,
@@ -26,7 +27,7 @@ from musicq_async.sql.rows import (
     task_text,
 )
 from musicq_async.sql.tables import schedule_fire, scheduler_task, task_queue
-from musicq_async.sql.task_writes import insert_rows, known_positions, write_changes
+from musicq_async.sql.task_writes import write_changes
 
 _s = scheduler_task.c
 _f = schedule_fire.c
@@ -171,12 +172,12 @@ class SqlScheduleStore:
     def _enqueue(self, connection: Connection, tasks: Sequence[NewTask]) -> None:
         """Push tasks that are not there yet; their ids follow from schedule and slot."""
         now_ms = self._now_ms()
-        first = now_ms * 1000
-        rows = [new_task_row(task, position=first + place, now_ms=now_ms) for place, task in enumerate(tasks)]
-        known = known_positions(connection, [row["task_id"] for row in rows])
-        missing = [row for row in rows if row["task_id"] not in known]
-        if missing:
-            insert_rows(connection, missing)
+        first, token = now_ms * 1000, self._database.token()
+        rows = [
+            new_task_row(task, position=first + place, now_ms=now_ms, token=token) for place, task in enumerate(tasks)
+        ]
+        if rows:
+            push(connection, [Push(rows, ignore_known=True)])
 
     def _tell(self, firings: Sequence[Firing]) -> None:
         if self._wakeup is not None and self.enqueues:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
 from musicq_async.clock import SystemClock
-from musicq_async.errors import DuplicateTask
 from musicq_async.model.task import NewTask
 from musicq_async.ports import Clock
+from musicq_async.sql.pushes import duplicate
 from musicq_async.sql.rows import new_task_row
-from musicq_async.sql.task_writes import insert_rows, known_positions
+from musicq_async.sql.task_writes import insert_new, known_tasks
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -35,12 +36,12 @@ async def push_in_session(
 def insert_tasks(connection: Connection, tasks: Sequence[NewTask], clock: Clock) -> None:
     """Insert tasks on a synchronous connection."""
     now_ms = clock.time_ms()
+    token = secrets.token_hex(8)
     first = int(clock.time() * 1e6)
-    rows = [new_task_row(task, position=first + place, now_ms=now_ms) for place, task in enumerate(tasks)]
-    known = known_positions(connection, [row["task_id"] for row in rows])
-    if known:
-        raise DuplicateTask(
-            f"a task with the id {next(iter(known))!r} exists already; leave task_id out to get a fresh one"
-        )
-    if rows:
-        insert_rows(connection, rows)
+    rows = [new_task_row(task, position=first + place, now_ms=now_ms, token=token) for place, task in enumerate(tasks)]
+    ids = [task.task_id for task in tasks]
+    known = known_tasks(connection, ids) if ids else {}
+    if known or len(set(ids)) < len(ids):
+        raise duplicate(next((task_id for task_id in ids if task_id in known), ids[0]))
+    if rows and not insert_new(connection, rows):
+        raise duplicate(ids[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,40 +21,30 @@ from sqlalchemy import (
     update,
 )
 
-from musicq_async.errors import DuplicateTask, InvalidTask, LeaseLost, MusicqError, NotRunning, UsageError
+from musicq_async.errors import InvalidTask, LeaseLost, NotRunning, UsageError
 from musicq_async.model.lifecycle import Change
 from musicq_async.model.task import Lease, NewTask, Task, TaskState
 from musicq_async.ports import Heartbeat, TaskFilter, Wakeup
 from musicq_async.sql.claims import RUNNING, Claim, claim
 from musicq_async.sql.database import Database, commit_was_lost
-from musicq_async.sql.rows import TASK_COLUMNS, change_row, json_text, new_task_row, plain_text, task_of
+from musicq_async.sql.pushes import Push, push
+from musicq_async.sql.rows import CHANGED, TASK_COLUMNS, change_row, json_text, new_task_row, plain_text, task_of
+from musicq_async.sql.settling import lease_lost, settle, settle_of
 from musicq_async.sql.tables import task_queue
-from musicq_async.sql.task_writes import insert_rows, known_positions, leases_of, write_changes
+from musicq_async.sql.task_writes import Row, leases_of, write_changes
 
 _t = task_queue.c
 _SCHEDULED: Final = _t.status == literal_column("'scheduled'")
 _UNFINISHED: Final[ColumnElement[bool]] = literal_column("task_queue.status IN ('pending', 'running', 'scheduled')")
+_STATUS: Final = CHANGED.index("status")
 AT_ONCE: Final = 1000
 """Rows that one transaction of promoting or purging touches: it must not hold up the pushes."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Push:
-    rows: list[dict[str, Any]]
-    ignore_known: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Settle:
-    task_id: str
-    token: str
-    row: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class _Edit:
     task: Task
-    row: dict[str, Any]
+    row: Row
 
 
 class SqlTaskQueue:
@@ -66,47 +55,47 @@ class SqlTaskQueue:
         self._clock = database.clock
         self._wakeup = wakeup
         self._position = 0
-        self._claims = itertools.count(1)
 
     async def push(self, tasks: Sequence[NewTask], *, ignore_known: bool = False) -> list[bool]:
         """Store all the tasks or none; see `musicq_async.ports.TaskQueue.push`."""
         now_ms = self._clock.time_ms()
-        try:
-            rows = [new_task_row(task, position=self._next_position(), now_ms=now_ms) for task in tasks]
-        except UsageError as error:
-            raise InvalidTask(str(error)) from error
+        token = self._database.token()
+        rows = [new_task_row(task, position=self._next_position(), now_ms=now_ms, token=token) for task in tasks]
         if not rows:
             return []
         try:
-            new: list[bool] = await self._database.submit(_push, _Push(rows, ignore_known))
+            new: list[bool] = await self._database.submit(push, Push(rows, ignore_known))
         except NotRunning:
             raise
         except UsageError as error:
             raise InvalidTask(f"a field of the task does not fit the database: {error}") from error
-        self._tell(rows, new)
+        self._tell(tasks, new, now_ms)
         return new
 
     def _next_position(self) -> int:
         self._position = position = max(self._position + 1, int(self._clock.time() * 1e6))
         return position
 
-    def _tell(self, rows: list[dict[str, Any]], new: list[bool]) -> None:
+    def _tell(self, tasks: Sequence[NewTask], new: list[bool], now_ms: int) -> None:
         if self._wakeup is None:
             return
-        pushed = [row for row, is_new in zip(rows, new, strict=True) if is_new]
-        later = [row["run_at_ms"] for row in pushed if row["status"] == "scheduled"]
-        if len(pushed) > len(later):
-            self._wakeup.notify(len(pushed) - len(later))
-        if later:
-            self._wakeup.due(min(later))
+        pending = 0
+        for task, is_new in zip(tasks, new, strict=True):
+            if is_new and task.run_at_ms is not None and task.run_at_ms > now_ms:
+                self._wakeup.due(task.run_at_ms)
+            else:
+                pending += is_new
+        if pending:
+            self._wakeup.notify(pending)
 
     async def claim(self, *, types: frozenset[str] | None, limit: int, owner: str, seconds: float) -> list[Lease]:
         """Lend up to ``limit`` pending tasks; see `musicq_async.ports.TaskQueue.claim`.
 
         What was lent to a caller that was cancelled meanwhile is put back.
         """
-        token = f"{self._database.node}-{next(self._claims)}"
-        wish = Claim(types=types, limit=limit, owner=owner, milliseconds=round(seconds * 1000), token=token)
+        wish = Claim(
+            types=types, limit=limit, owner=owner, milliseconds=round(seconds * 1000), token=self._database.token()
+        )
         leases: list[Lease] = await self._database.submit(self._claim, wish, on_abandoned=self._put_back)
         return leases
 
@@ -133,7 +122,7 @@ class SqlTaskQueue:
 
     async def settle(self, lease: Lease, change: Change) -> None:
         """Write how a run ended; see `musicq_async.ports.TaskQueue.settle`."""
-        await self._database.submit(_settle, _Settle(lease.task.task_id, lease.token, change_row(change)))
+        await self._database.submit(settle, settle_of(lease, change))
         self._tell_change(change)
 
     async def report(self, lease: Lease, progress: dict[str, Any]) -> None:
@@ -222,62 +211,10 @@ class SqlTaskQueue:
         return purged
 
 
-def _push(connection: Connection, pushes: Sequence[_Push]) -> list[list[bool] | DuplicateTask]:
-    """Insert the rows of every push that may be; a refused push leaves no row."""
-    known = known_positions(connection, [row["task_id"] for push in pushes for row in push.rows])
-    mine = commit_was_lost(connection)
-    rows: list[dict[str, Any]] = []
-    results: list[list[bool] | DuplicateTask] = []
-    for push in pushes:
-        new: list[bool] = []
-        fresh: dict[str, dict[str, Any]] = {}
-        for row in push.rows:
-            task_id = row["task_id"]
-            is_known = task_id in known and not (mine and known[task_id] == row["position"])
-            new.append(not is_known and task_id not in fresh)
-            if task_id not in known:
-                fresh.setdefault(task_id, row)
-        if not push.ignore_known and not all(new):
-            task_id = push.rows[new.index(False)]["task_id"]
-            results.append(
-                DuplicateTask(f"a task with the id {task_id!r} exists already; leave task_id out to get a fresh one")
-            )
-            continue
-        known.update((task_id, row["position"]) for task_id, row in fresh.items())
-        rows.extend(fresh.values())
-        results.append(new)
-    if rows:
-        insert_rows(connection, rows)
-    return results
-
-
-def _settle(connection: Connection, settles: Sequence[_Settle]) -> list[MusicqError | None]:
-    held = leases_of(connection, [settle.task_id for settle in settles])
-    lost_answer = commit_was_lost(connection)
-    changes: dict[str, dict[str, Any]] = {}
-    results: list[MusicqError | None] = []
-    for settle in settles:
-        lease = held.get(settle.task_id)
-        if lease is None or lease.token != settle.token or settle.task_id in changes:
-            results.append(_lease_lost(settle.task_id))
-        elif lease.status == "running":
-            changes[settle.task_id] = settle.row
-            results.append(None)
-        else:
-            already = lost_answer and lease.status == settle.row["status"]
-            results.append(None if already else _lease_lost(settle.task_id))
-    write_changes(connection, changes)
-    return results
-
-
-def _lease_lost(task_id: str) -> LeaseLost:
-    return LeaseLost(f"task {task_id} is no longer this worker's; its answer is refused")
-
-
 def _edit(connection: Connection, edits: Sequence[_Edit]) -> list[bool]:
     held = leases_of(connection, [edit.task.task_id for edit in edits])
     lost_answer = commit_was_lost(connection)
-    changes: dict[str, dict[str, Any]] = {}
+    changes: dict[str, Row] = {}
     results = []
     for edit in edits:
         task_id = edit.task.task_id
@@ -288,7 +225,7 @@ def _edit(connection: Connection, edits: Sequence[_Edit]) -> list[bool]:
             changes[task_id] = edit.row
             results.append(True)
         else:
-            results.append(lost_answer and lease.status == edit.row["status"])
+            results.append(lost_answer and lease.status == edit.row[_STATUS])
     write_changes(connection, changes)
     return results
 
@@ -303,7 +240,7 @@ def _report(connection: Connection, reports: Sequence[tuple[str, str, str]]) -> 
         mine = lease is not None and lease.status == "running" and lease.token == token
         if mine:
             newest[task_id] = progress
-        results.append(None if mine else _lease_lost(task_id))
+        results.append(None if mine else lease_lost(task_id))
     if newest:
         connection.execute(_PROGRESS, [{"id": task_id, "text": text} for task_id, text in sorted(newest.items())])
     return results

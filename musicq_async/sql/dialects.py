@@ -1,0 +1,83 @@
+"""The few statements that each database needs in its own words: inserting and settling many tasks at once.
+
+SQLite repeats a prepared statement, which costs it least. A server pays for every round trip, so it gets all rows at
+once: PostgreSQL as arrays, MySQL as one JSON document. The names in these texts are our own columns; none needs quotes.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Final
+
+from sqlalchemy import Dialect, TextClause, text
+from sqlalchemy.dialects import mysql, postgresql
+
+from musicq_async.sql.rows import CHANGED, INSERTED
+from musicq_async.sql.tables import task_queue
+
+Updated = tuple[str, ...]
+"""Names of the columns that an update writes. Its rows are their values, then those of `FENCE`."""
+
+COMPLETED: Final[Updated] = ("status", "completed_at", "result")
+"""What a success writes when nothing went wrong before, which is what happens to nearly every task."""
+FENCE: Final = ("task_id", "lease_token")
+_CLEARED: Final[dict[Updated, tuple[str, ...]]] = {
+    COMPLETED: ("run_at_ms", "error_message", "cancel_requested_ms", "cancel_reason"),
+    CHANGED: (),
+}
+_LEASE: Final = ("lease_owner", "lease_until_ms")
+_POSTGRES: Final[Dialect] = postgresql.dialect()  # type: ignore[no-untyped-call]
+_MYSQL: Final[Dialect] = mysql.dialect()
+
+
+def _type(name: str, dialect: Dialect) -> str:
+    return str(task_queue.c[name].type.dialect_impl(dialect).compile(dialect))
+
+
+_NAMES: Final = ", ".join(INSERTED)
+_ARRAYS: Final = ", ".join(f"CAST(:{name} AS {_type(name, _POSTGRES)}[])" for name in INSERTED)
+INSERT_SQLITE: Final = (
+    f"INSERT INTO task_queue ({_NAMES}) VALUES ({', '.join('?' * len(INSERTED))})"  # noqa: S608
+    " ON CONFLICT (task_id) DO NOTHING"
+)
+INSERT_MYSQL: Final = f"INSERT INTO task_queue ({_NAMES}) VALUES ({', '.join(['%s'] * len(INSERTED))})"  # noqa: S608
+INSERT_POSTGRES: Final = text(
+    f"INSERT INTO task_queue ({_NAMES}) SELECT * FROM unnest({_ARRAYS}) ON CONFLICT (task_id) DO NOTHING"  # noqa: S608
+)
+
+
+@functools.cache
+def update_sqlite(names: Updated) -> str:
+    """Return the fenced update of one task."""
+    fence = "task_id = ? AND lease_token = ? AND status = 'running'"
+    return f"UPDATE task_queue SET {_settings(names, '?')} WHERE {fence}"  # noqa: S608
+
+
+@functools.cache
+def update_postgres(names: Updated) -> TextClause:
+    """Return the fenced update of the tasks whose columns are the arrays ``:v0``, ``:v1``, ..."""
+    columns = names + FENCE
+    arrays = ", ".join(f"CAST(:v{number} AS {_type(name, _POSTGRES)}[])" for number, name in enumerate(columns))
+    source = f"unnest({arrays}) AS v ({', '.join(columns)})"
+    fence = "t.task_id = v.task_id AND t.lease_token = v.lease_token AND t.status = 'running'"
+    return text(f"UPDATE task_queue AS t SET {_settings(names, 'v.{}')} FROM {source} WHERE {fence}")  # noqa: S608
+
+
+@functools.cache
+def update_mysql(names: Updated) -> TextClause:
+    """Return the fenced update of the tasks in the JSON document ``:rows``, a list of lists."""
+    columns = [f"{name} {_json_type(name)} PATH '$[{number}]'" for number, name in enumerate(names + FENCE)]
+    source = f"JSON_TABLE(:rows, '$[*]' COLUMNS ({', '.join(columns)})) AS v"
+    join = "STRAIGHT_JOIN task_queue AS t ON t.task_id = v.task_id AND t.lease_token = v.lease_token"
+    return text(f"UPDATE {source} {join} SET {_settings(names, 'v.{}', target='t.')} WHERE t.status = 'running'")  # noqa: S608
+
+
+def _json_type(name: str) -> str:
+    kind = _type(name, _MYSQL)
+    return f"{kind} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin" if kind.startswith("VARCHAR") else kind
+
+
+def _settings(names: Updated, value: str, *, target: str = "") -> str:
+    """Write the SET clause; ``value`` is how the new value of a column is spelt."""
+    written = [f"{target}{name} = {value.format(name)}" for name in names]
+    return ", ".join(written + [f"{target}{name} = NULL" for name in _CLEARED[names] + _LEASE])
