@@ -35,7 +35,16 @@ except ImportError:  # copied alone
         """A task cannot be queued as it is. The message names the field."""
 
 
-__all__ = ["InvalidTask", "MemoryQueue", "TaskLine", "ValueStore", "Waiter", "WaitingLine", "checked_task"]
+__all__ = [
+    "InvalidTask",
+    "MemoryQueue",
+    "TaskLine",
+    "ValueStore",
+    "Waiter",
+    "WaitingLine",
+    "checked_task",
+    "plain_task",
+]
 
 MAX_NESTING: Final = 64
 """Containers inside containers; ``params`` itself is the first."""
@@ -53,9 +62,10 @@ Item: TypeAlias = tuple[dict[str, Any], int, "float | None"]
 """A checked task, its priority, and the time of the queue's clock when it is due; ``None`` is now."""
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
+_copy = dict.copy  # makes a plain dict even of a subclass, and raises TypeError for anything else
 _PLAIN: Final = frozenset({int, bool, type(None)})
 _INT32: Final = 2**31
-_ZERO: Final = 0  # what is this very object needs no look at its type; another zero is checked like any value
+ZERO: Final = 0  # what is this very object needs no look at its type; another zero is checked like any value
 
 
 class _Refused(Exception):
@@ -75,10 +85,10 @@ def checked_task(task: dict[str, Any], priority: int = 0, *, json_only: bool = F
 
     Raises `InvalidTask`, a ValueError whose message names the field.
     """
-    checked = _plain(task)
+    checked = plain_task(task)
     if checked is None or (json_only and not _fits_64_bits(checked["params"])):
         checked = _checked_at_length(task, _Copier(json_only=json_only))
-    if priority is not _ZERO:
+    if priority is not ZERO:
         checked["priority"] = checked_priority(priority)
     return checked
 
@@ -88,16 +98,16 @@ def checked_priority(priority: object) -> int:
     return _checked_field("priority", priority, _Copier(json_only=False))  # type: ignore[no-any-return]
 
 
-def _plain(task: dict[str, Any]) -> dict[str, Any] | None:
+def plain_task(task: dict[str, Any]) -> dict[str, Any] | None:
     """Copy a task of the common form, an id, a type and a few short ASCII values; ``None`` leaves it to the long way.
 
     All text is joined and looked at once: looking at each value would double the price of a push.
     """
     try:
-        checked = task.copy()
+        checked = _copy(task)
         kind = checked["type"]
         task_id = checked["task_id"]
-        params = checked["params"] = checked["params"].copy()
+        params = checked["params"] = _copy(checked["params"])
         words = [kind, task_id, *params]
         for value in params.values():
             if type(value) is str:
@@ -108,15 +118,15 @@ def _plain(task: dict[str, Any]) -> dict[str, Any] | None:
         if (
             text.isascii()
             and len(text) <= 4096
-            and 0 < len(kind) <= 100
-            and task_id >= "!"
-            and len(task_id) <= 36
-            and task_id[-1] > " "
             and len(checked) == 3
-            and type(params) is type(checked) is dict
+            and kind
+            and len(kind) <= 100
+            and len(task_id) <= 36
+            and task_id >= "!"
+            and task_id[-1] > " "
         ):
             return checked
-    except (AttributeError, KeyError, TypeError):
+    except (KeyError, TypeError):
         pass
     return None
 
@@ -369,11 +379,12 @@ class WaitingLine:
     and the next thing is promised to it: nobody is overtaken twice, and a waiter that is cancelled loses nothing.
     """
 
-    __slots__ = ("_tickets", "promised", "waiting")
+    __slots__ = ("_returned", "_tickets", "promised", "waiting")
 
     def __init__(self) -> None:
         self.waiting: OrderedDict[Waiter, None] = OrderedDict()
         self.promised: dict[Waiter, float] = {}
+        self._returned: list[tuple[int, Waiter]] = []  # a heap of those with an old place, some of them gone
         self._tickets = itertools.count(1)
 
     def admits(self, waiter: Waiter | None, available: int) -> bool:
@@ -398,9 +409,10 @@ class WaitingLine:
             waiter.ticket = next(self._tickets)
             return
         waiter.overtaken, waiter.woken = True, False
-        before = list(itertools.takewhile(lambda other: other.ticket < waiter.ticket, self.waiting))
-        for other in (waiter, *reversed(before)):
-            self.waiting.move_to_end(other, last=False)
+        if len(self._returned) > 2 * len(self.waiting):
+            self._returned = [place for place in self._returned if place[1] in self.waiting]
+            heapq.heapify(self._returned)
+        heapq.heappush(self._returned, (waiter.ticket, waiter))
 
     def settle(self, waiter: Waiter, *, stay: bool) -> None:
         """Join, or go because the time is up and there is nothing."""
@@ -416,9 +428,15 @@ class WaitingLine:
             self.wake_one()
 
     def wake_one(self) -> None:
-        """Wake the first."""
+        """Wake the first; those who have an old place came before all who have not."""
         while self.waiting:
-            waiter, _ = self.waiting.popitem(last=False)
+            if self._returned:
+                _, waiter = heapq.heappop(self._returned)
+                if waiter not in self.waiting:
+                    continue
+                del self.waiting[waiter]
+            else:
+                waiter, _ = self.waiting.popitem(last=False)
             waiter.woken = True
             if waiter.wake():
                 if waiter.overtaken:
@@ -446,6 +464,9 @@ class TaskLine(queue.Queue[Any]):
 
     Items are ``(task, priority, due)``; ``due`` is a time of the queue's clock, or ``None``. Threads and event loops
     wait in the same lines: ``getters`` for a task, ``putters`` for room, ``joiners`` for the last `task_done`.
+
+    ``head`` holds the tasks of the first priority. Unless ``careful`` is set, because the queue is bounded or a task is
+    delayed or promised, whoever gets one may take it from there by ``popleft``, which is atomic, without the mutex.
     """
 
     def __init__(self, maxsize: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -457,8 +478,9 @@ class TaskLine(queue.Queue[Any]):
         self.putters = WaitingLine()
         self.joiners = WaitingLine()
         self._bounded = maxsize > 0
-        self._careful = self._bounded  # whether a get has to look further than the head line
-        self._head: deque[dict[str, Any]] = deque()
+        self.careful = self._bounded
+        self._hungry = self.getters.waiting
+        self.head: deque[dict[str, Any]] = deque()
         self._head_priority = 0
         self._rest: dict[int, deque[dict[str, Any]]] = {}
         self._rest_priorities: list[int] = []  # a heap of the keys of _rest; all are behind the head
@@ -469,7 +491,7 @@ class TaskLine(queue.Queue[Any]):
         return self._ready() + len(self._delayed)
 
     def _ready(self) -> int:
-        return len(self._head) + sum(map(len, self._rest.values()))
+        return len(self.head) + sum(map(len, self._rest.values()))
 
     def _room(self) -> int:
         return self.maxsize - self._qsize()
@@ -480,35 +502,39 @@ class TaskLine(queue.Queue[Any]):
             self._put_delayed(task, priority, due)
             return
         if priority == self._head_priority:
-            self._head.append(task)
+            self.head.append(task)
         else:
             self._put_elsewhere(task, priority)
-        if self.getters.waiting:
-            self.getters.wake_one()
-            self._take_care()
+        if self._hungry:
+            self._wake_getter()
+
+    def _wake_getter(self) -> None:
+        self.getters.wake_one()
+        if self.getters.promised:
+            self.careful = True
 
     def _put_elsewhere(self, task: dict[str, Any], priority: int) -> None:
         """Put a task of another priority than that of the head line."""
-        if priority > self._head_priority and (self._head or self._rest):
+        if priority > self._head_priority and (self.head or self._rest):
             if priority not in self._rest:
                 self._rest[priority] = deque()
                 heapq.heappush(self._rest_priorities, priority)
             self._rest[priority].append(task)
             return
-        if self._head:
-            self._rest[self._head_priority] = self._head
+        if self.head:
+            self._rest[self._head_priority] = self.head
             heapq.heappush(self._rest_priorities, self._head_priority)
-        self._head, self._head_priority = deque((task,)), priority
+        self.head, self._head_priority = deque((task,)), priority
 
     def _put_delayed(self, task: dict[str, Any], priority: int, due: float) -> None:
         heapq.heappush(self._delayed, (due, next(self._pushes), priority, task))
-        self._careful = True
+        self.careful = True
         if self._delayed[0][0] == due:
             for waiter in self.getters.waiting:
                 waiter.replan(due)
 
     def _take_care(self) -> None:
-        self._careful = self._bounded or bool(self._delayed or self.getters.promised)
+        self.careful = self._bounded or bool(self._delayed or self.getters.promised)
 
     def _promote(self) -> None:
         """Let delayed tasks whose time has come join the line of their priority."""
@@ -520,12 +546,12 @@ class TaskLine(queue.Queue[Any]):
         """Take the next task; ``None`` if a thread that needs no mutex for it was quicker."""
         while True:
             try:
-                task = self._head.popleft()
+                task = self.head.popleft()
             except IndexError:
                 if not self._rest:
                     return None
                 self._head_priority = heapq.heappop(self._rest_priorities)
-                self._head = self._rest.pop(self._head_priority)
+                self.head = self._rest.pop(self._head_priority)
             else:
                 if self.putters.waiting:
                     self.putters.wake_one()
@@ -536,12 +562,14 @@ class TaskLine(queue.Queue[Any]):
         # ``with`` costs twice as much as these calls; a mutex in use is waited for in the usual way
         self.mutex.acquire(False) or self.mutex.__enter__()  # noqa: FBT003 - a keyword costs more than the lock
         try:
-            if self._bounded and not self.putters.admits(None, self._room()):
-                return False
-            if due is None and priority == self._head_priority and not self.getters.waiting:
-                self._head.append(task)
-            else:
+            if self._bounded or due is not None or priority != self._head_priority:
+                if self._bounded and not self.putters.admits(None, self._room()):
+                    return False
                 self._put((task, priority, due))
+            else:
+                self.head.append(task)
+                if self._hungry:
+                    self._wake_getter()
             self.unfinished_tasks += 1
             return True
         finally:
@@ -549,8 +577,8 @@ class TaskLine(queue.Queue[Any]):
 
     def get_now(self) -> dict[str, Any] | None:
         """Get the next task; ``None`` if there is none for a newcomer."""
-        head = self._head
-        if head and not self._careful:
+        head = self.head
+        if head and not self.careful:
             try:
                 return head.popleft()  # atomic by itself: the mutex would be a third of the price
             except IndexError:
@@ -679,21 +707,26 @@ class ValueStore:
 
     Keys with a deadline are filed by it into slots, the wider the later it is (from 4 ms to centuries), so that a
     clean-up takes whole slots out and never looks at what is not due. Slots that become due are refiled more finely.
+    A key whose deadline moves by less than the width of its slot stays where it is filed until then.
     Readers take no lock: they see one entry, whole, and its deadline.
     """
 
     _RATES: Final = tuple(2.0 ** (8 - 6 * level) for level in range(8))
     """Slots a second at each level; a level holds what is due within 64 of its slots."""
+    _WIDTHS: Final = tuple(1 / rate for rate in _RATES)
     _LONGEST: Final = 1e10
     """A longer time to live, some 300 years, counts as this one."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self._lock = threading.Lock()
+        self._measured = self._measure(60)
         self._reset()
 
     def _reset(self) -> None:
-        self._entries: dict[str, tuple[Any, float, int]] = {}  # value, deadline, level (-1: not filed)
+        self._entries: dict[
+            str, tuple[Any, float, int, float]
+        ] = {}  # value, deadline, level (-1: not filed), deadline it is filed under
         self._slots: list[dict[int, dict[str, None]]] = [{} for _ in self._RATES]
 
     def __len__(self) -> int:
@@ -701,19 +734,37 @@ class ValueStore:
         return len(self._entries)
 
     def set(self, key: str, value: Any, ttl: float | None) -> None:
-        """Set a value for ``ttl`` seconds, or for good."""
-        deadline, level = math.inf, -1
-        if ttl is not None:
-            ttl = min(ttl, self._LONGEST)
-            deadline = self.clock() + ttl
-            level = self._level(ttl)
-        with self._lock:
-            old = self._entries.get(key)
-            if old is not None and old[2] >= 0:
-                self._unfile(key, old)
-            self._entries[key] = (value, deadline, level)
-            if level >= 0:
-                self._file(key, deadline, level)
+        """Set a value for ``ttl`` seconds, or for good. Raises TypeError and ValueError as `MemoryQueue.set_public`."""
+        if type(key) is not str and not isinstance(key, str):
+            raise TypeError(f"key must be a string, not {_kind(key)}.")
+        if ttl is None:
+            self._file_anew(key, value, math.inf, -1)
+            return
+        known, seconds, level, width = self._measured
+        if ttl is not known:  # most programs use few, so that this one is often the one before
+            _, seconds, level, width = self._measured = self._measure(ttl)
+        deadline = self.clock() + seconds
+        lock = self._lock
+        lock.acquire()  # ``with`` costs twice as much
+        try:
+            entries = self._entries
+            old = entries.get(key)
+            if old is not None:
+                _, _, old_level, filed = old
+                if old_level == level and 0 <= deadline - filed < width:
+                    entries[key] = (value, deadline, level, filed)
+                    return
+        finally:
+            lock.release()
+        self._file_anew(key, value, deadline, level)
+
+    def _measure(self, ttl: float) -> tuple[float, float, int, float]:
+        """Return a checked ``ttl`` with its seconds, its level and the width of the slots there."""
+        if not isinstance(ttl, (int, float)) or not ttl > 0:
+            raise ValueError(f"ttl must be a number of seconds above 0, or None to keep the value, not {ttl!r}.")
+        seconds = min(ttl, self._LONGEST)
+        level = self._level(seconds)
+        return ttl, seconds, level, self._WIDTHS[level]
 
     def get(self, key: str) -> Any | None:
         """Return the value, or ``None`` from its deadline on."""
@@ -745,8 +796,7 @@ class ValueStore:
             for level, due in self._due(now):
                 for slot in due:
                     keys = self._slots[level][slot]
-                    past = slot < int(now * self._RATES[level])
-                    expired += len(keys) if past else sum(self._entries[key][1] <= now for key in keys)
+                    expired += sum(self._entries[key][1] <= now for key in keys)
             return len(self._entries) - expired
 
     def clean(self, stop: Callable[[], bool] = lambda: False) -> int:
@@ -780,6 +830,15 @@ class ValueStore:
         """Return the finest level that reaches so far: level ``n`` up to ``2 ** (6 * n - 2)`` seconds."""
         return max(0, (math.frexp(seconds)[1] + 7) // 6)
 
+    def _file_anew(self, key: str, value: Any, deadline: float, level: int) -> None:
+        with self._lock:
+            old = self._entries.get(key)
+            if old is not None and old[2] >= 0:
+                self._unfile(key, old)
+            self._entries[key] = (value, deadline, level, deadline)
+            if level >= 0:
+                self._file(key, deadline, level)
+
     def _file(self, key: str, deadline: float, level: int) -> None:
         slot = int(deadline * self._RATES[level])
         slots = self._slots[level]
@@ -788,9 +847,9 @@ class ValueStore:
         else:
             slots[slot] = {key: None}
 
-    def _unfile(self, key: str, entry: tuple[Any, float, int]) -> None:
-        _, deadline, level = entry
-        slot = int(deadline * self._RATES[level])
+    def _unfile(self, key: str, entry: tuple[Any, float, int, float]) -> None:
+        level = entry[2]
+        slot = int(entry[3] * self._RATES[level])
         keys = self._slots[level].get(slot, {})
         keys.pop(key, None)
         if not keys:
@@ -812,13 +871,13 @@ class ValueStore:
                     gone += self._drop([key for key in keys if self._entries[key][1] <= now][:room])
                     continue
                 for key, _ in [keys.popitem() for _ in range(min(room, len(keys)))]:
-                    value, deadline, _ = self._entries[key]
+                    value, deadline, _, _ = self._entries[key]
                     if deadline <= now:
                         del self._entries[key]
                         gone += 1
                     else:
                         finer = self._level(deadline - now)
-                        self._entries[key] = (value, deadline, finer)
+                        self._entries[key] = (value, deadline, finer, deadline)
                         self._file(key, deadline, finer)
                         moved += 1
                 if not keys:
@@ -880,7 +939,7 @@ class MemoryQueue:
         self._wall_clock = wall_clock
         self._cleaner: _Cleaner | None = None
         self._cleaner_lock = threading.Lock()
-        self._verbose = _log.isEnabledFor(logging.DEBUG)
+        self.verbose = _log.isEnabledFor(logging.DEBUG)
         _living.add(self)
 
     @property
@@ -894,8 +953,8 @@ class MemoryQueue:
         Lower ``priority`` is sooner; a value other than 0 goes before the task's own ``priority``. A task with
         ``delay`` (seconds) or ``run_at`` (epoch seconds) waits in the queue until then. Raises `InvalidTask`.
         """
-        plain = _plain(task)
-        if plain is None or priority is not _ZERO or self._verbose:
+        plain = plain_task(task)
+        if plain is None or priority is not ZERO or self.verbose:
             item = self.item(task, priority)
             self.tasks.put(item)
             return item[0]["task_id"]  # type: ignore[no-any-return]
@@ -906,13 +965,13 @@ class MemoryQueue:
     def item(self, task: dict[str, Any], priority: int = 0) -> Item:
         """Check a task and make the item of it that `TaskLine` takes."""
         checked = checked_task(task)
-        if priority is not _ZERO:
+        if priority is not ZERO:
             priority = checked_priority(priority)
         due = None
         if len(checked) > 3:
             priority = priority or checked.get("priority", 0)
             due = self._due(checked)
-        if self._verbose:
+        if self.verbose:
             _log.debug("pushing task %s (%s)", checked["task_id"], checked["type"])
         return checked, priority, due
 
@@ -930,7 +989,7 @@ class MemoryQueue:
         task = self.tasks.get_now()
         if task is None and (timeout is None or timeout > 0):
             task = self.tasks.get_within(timeout)
-        if self._verbose and task is not None:
+        if self.verbose and task is not None:
             _log.debug("popped task %s (%s)", task["task_id"], task["type"])
         return task
 
@@ -955,10 +1014,6 @@ class MemoryQueue:
 
         Raises ValueError unless ``ttl`` is above 0, TypeError if the key is not a string.
         """
-        if not isinstance(key, str):
-            raise TypeError(f"key must be a string, not {_kind(key)}.")
-        if ttl is not None and not (isinstance(ttl, (int, float)) and ttl > 0):
-            raise ValueError(f"ttl must be a number of seconds above 0, or None to keep the value, not {ttl!r}.")
         self.values.set(key, value, ttl)
 
     def get_public(self, key: str) -> Any | None:

@@ -21,15 +21,15 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
-from musicq_async.core import MemoryQueue, Waiter, WaitingLine
+from musicq_async.core import ZERO, MemoryQueue, Waiter, WaitingLine, plain_task
 from musicq_async.errors import NotRunning
 
 _Result = TypeVar("_Result")
 
 _CLOSED_MESSAGE: Final = "This AsyncQueue was closed; make another one over the same core to go on."
 
-TURNS: Final = 256
-"""Calls in a row without a wait; then the others on the loop get a turn, and cancellation a chance."""
+TURNS: Final = 255
+"""Tasks taken in a row (all bits are 1); then the others on the loop get a turn, and cancellation a chance."""
 LARGE_STORE: Final = 4096
 """Keys from which on a walk over the store, a millisecond, goes to a thread."""
 COLLECTOR_WAIT: Final = 0.05
@@ -48,25 +48,10 @@ class _Station:
         self.limiter = anyio.CapacityLimiter(THREADS)
         self.waiting = 0
         self._tasks = core.tasks
-        self._arrivals: deque[asyncio.Future[None]] = deque()
-        self._called = False
+        self.arrivals: deque[asyncio.Future[None]] = deque()
+        self.called = False
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
-
-    def resolve(self, future: asyncio.Future[None]) -> bool:
-        """Resolve a future of this loop from any thread; return whether the loop runs and will notice.
-
-        A loop that stands still is told as well, because it may run again.
-        """
-        try:
-            if _get_running_loop() is self.loop:
-                _resolve(future)
-            else:
-                self._arrivals.append(future)
-                self._call()
-        except RuntimeError:  # the loop is closed
-            return False
-        return self.loop.is_running()
 
     def arm(self, due: float) -> None:
         """See to it that somebody looks again when the next delayed task is due. Called under the mutex."""
@@ -81,16 +66,11 @@ class _Station:
         except RuntimeError:  # the loop is closed
             self._alarm_at = math.inf
 
-    def _call(self) -> None:
-        """Enter the loop from another thread, once for all who arrive meanwhile: each call is a system call."""
-        if not self._called:
-            self._called = True
-            self.loop.call_soon_threadsafe(self._let_in)
-
-    def _let_in(self) -> None:
-        self._called = False
-        while self._arrivals:
-            _resolve(self._arrivals.popleft())
+    def let_in(self) -> None:
+        """Resolve the futures that other threads left."""
+        self.called = False
+        while self.arrivals:
+            _resolve(self.arrivals.popleft())
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:
@@ -123,8 +103,26 @@ class _LoopWaiter(Waiter):
         self.future: asyncio.Future[None] = self.station.loop.create_future()
 
     def wake(self) -> bool:
-        """Resolve the future; if that is done already, its time is up or it was cancelled."""
-        return not (self.gone or self.future.done()) and self.station.resolve(self.future)
+        """Resolve the future, from any thread; return whether somebody is there to notice.
+
+        Not if it is done already: then the time is up or it was cancelled. A loop that stands still is told as well,
+        because it may run again.
+        """
+        future, station = self.future, self.station
+        if self.gone or future.done():
+            return False
+        loop = station.loop
+        try:
+            if _get_running_loop() is loop:
+                future.set_result(None)
+                return True
+            station.arrivals.append(future)
+            if not station.called:  # one call for all who arrive meanwhile, because each is a system call
+                station.called = True
+                loop.call_soon_threadsafe(station.let_in)
+        except RuntimeError:  # the loop is closed
+            return False
+        return loop.is_running()
 
     def plan(self, due: float) -> None:
         """Set the alarm of the loop."""
@@ -150,8 +148,8 @@ class AsyncQueue:
         self._owns_core = core is None
         self.core = MemoryQueue() if core is None else core
         self._core, self._tasks = self.core, self.core.tasks
-        self._bounded = self.core.maxsize > 0
-        self._next_turn = itertools.cycle([False] * (TURNS - 1) + [True]).__next__
+        self._usual = None if self.core.verbose else ZERO  # a priority with which a push may be short
+        self._next_turn = itertools.cycle([False] * TURNS + [True]).__next__
         self._closed = False
         self._waiters: set[_LoopWaiter] = set()
         self._stations: dict[asyncio.AbstractEventLoop, _Station] = {}
@@ -161,21 +159,29 @@ class AsyncQueue:
 
         Raises `InvalidTask`. If cancelled while it waits, nothing was pushed.
         """
-        if self._bounded:
+        plain = plain_task(task) if priority is self._usual else None
+        if plain is None or not self._tasks.put_now(plain):
             return await self._push_when_room(task, priority)
-        return self._core.push_task(task, priority)
+        return plain["task_id"]  # type: ignore[no-any-return]
 
     async def pop_task(self, timeout: float | None = None) -> dict[str, Any] | None:
         """Return the next task, or ``None`` after ``timeout`` seconds; ``None`` waits for ever, 0 not at all.
 
         If cancelled, nothing was taken.
         """
-        if self._next_turn():
+        tasks = self._tasks
+        head = tasks.head
+        if len(head) & TURNS and not tasks.careful:
+            try:
+                return head.popleft()
+            except IndexError:
+                pass  # a thread was quicker
+        if head and (not tasks.careful or self._next_turn()):
             await checkpoint()
         task = self._tasks.get_now()
         if task is not None:
             return task
-        return await self._until(self._tasks.getters, self._tasks.get_for, timeout)
+        return await self._until(tasks.getters, tasks.get_for, timeout, woken=tasks.get_now)
 
     async def task_done(self) -> None:
         """Say that one popped task is finished. Raises ValueError if called more often than tasks were pushed."""
@@ -237,7 +243,7 @@ class AsyncQueue:
         self._closed = True
         self._core = self._tasks = _CLOSED
         for waiter in list(self._waiters):
-            waiter.station.resolve(waiter.future)
+            waiter.wake()
         if self._owns_core:
             self.core.stop_cleanup(wait=False)
 
@@ -258,18 +264,36 @@ class AsyncQueue:
         return item[0]["task_id"]  # type: ignore[no-any-return]
 
     async def _until(
-        self, line: WaitingLine, attempt: Callable[..., _Result | None], timeout: float | None
+        self,
+        line: WaitingLine,
+        attempt: Callable[..., _Result | None],
+        timeout: float | None,
+        *,
+        woken: Callable[[], _Result | None] | None = None,
     ) -> _Result | None:
-        """Try, wait in line and try again, until the time is up."""
+        """Try, wait in line and try again, until the time is up. ``woken`` is a short way for who left the line so."""
         station = self._station()
         waiter = _LoopWaiter(station, late=timeout is not None and not timeout > 0)
         if waiter.late:
             await checkpoint()  # a caller that polls must not keep the loop to itself
-        timer = None if timeout is None else station.loop.call_later(min(timeout, LONGEST_WAIT), waiter.expire)
+        timer = None
+        if timeout is not None and not waiter.late:
+            timer = station.loop.call_later(min(timeout, LONGEST_WAIT), waiter.expire)
         self._waiters.add(waiter)
         station.waiting += 1
         try:
-            return await self._try_and_wait(waiter, attempt)
+            while True:
+                if self._closed:
+                    _refuse()
+                result = attempt(waiter, stay=not waiter.late)
+                if result is not None or waiter.late:
+                    return result
+                await waiter.future
+                if woken is not None and waiter.woken and not (waiter.overtaken or self._closed):
+                    result = woken()
+                    if result is not None:
+                        return result
+                waiter.renew()
         except BaseException as error:
             waiter.gone = True
             self.core.tasks.leave(line, waiter, patience=COLLECTOR_WAIT if isinstance(error, GeneratorExit) else -1)
@@ -279,15 +303,6 @@ class AsyncQueue:
             self._waiters.discard(waiter)
             if timer is not None:
                 timer.cancel()
-
-    async def _try_and_wait(self, waiter: _LoopWaiter, attempt: Callable[..., _Result | None]) -> _Result | None:
-        while not self._closed:
-            result = attempt(waiter, stay=not waiter.late)
-            if result is not None or waiter.late:
-                return result
-            await waiter.future
-            waiter.renew()
-        raise NotRunning(_CLOSED_MESSAGE)
 
     async def _walk(self, function: Callable[[], _Result]) -> _Result:
         """Call what looks at the whole store: here if that is short, in a thread if it is not."""
@@ -311,11 +326,15 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
+def _refuse() -> NoReturn:
+    raise NotRunning(_CLOSED_MESSAGE)
+
+
 class _Closed:
     """Stands in for the core of a closed façade."""
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise NotRunning(_CLOSED_MESSAGE)
+        _refuse()
 
 
 _CLOSED: Final[Any] = _Closed()
