@@ -324,7 +324,7 @@ class Workers:
             self._look()
         if not leases:
             return None
-        if self._stop_at < math.inf:  # it was on its way when `stop` was called, and nobody would tell its handler to end
+        if self._stop_at < math.inf:  # it was on its way at `stop`: nobody would tell its handler to end
             await self._put_back(leases[0])
             return None
         return leases[0]
