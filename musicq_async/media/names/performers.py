@@ -9,7 +9,9 @@ from musicq_async.media.names.characters import CJK, HAN, HANGUL, LATIN, scripts
 from musicq_async.media.names.dictionary import Names, is_work, surnames
 from musicq_async.media.names.keys import artist_key
 from musicq_async.media.names.lexicon import (
+    ALBUM,
     ANYONE,
+    COLLECTION,
     EDGE_SENTENCE,
     INSTRUMENTS,
     ROLE_AFTER,
@@ -136,6 +138,8 @@ def is_name(text: str, names: Names, *, introduced: bool = False) -> bool:
     if names.is_artist(text) or names.never_splits(text):
         return True
     if not re.search(r"[^\W\d_]", text) or only_noise(text) or ANYONE.match(text) or INSTRUMENTS.fullmatch(text):
+        return False
+    if not ALBUM.without(COLLECTION.without(text, " "), " ").strip():
         return False
     if is_work(text) or EDGE_SENTENCE.search(text) or SENTENCE.search(text) or re.search("[，。！？?；;…“”]", text):
         return False
