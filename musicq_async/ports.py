@@ -15,6 +15,7 @@ import msgspec
 
 from musicq_async.model.event import Event
 from musicq_async.model.lifecycle import Change
+from musicq_async.model.limit import Limit
 from musicq_async.model.schedule import Firing, Schedule
 from musicq_async.model.task import Lease, NewTask, Task, TaskState
 
@@ -63,19 +64,49 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
 class TaskQueue(Protocol):
     """Where tasks wait, are lent to workers, and are remembered."""
 
-    async def push(self, tasks: Sequence[NewTask], *, ignore_known: bool = False) -> list[bool]:
-        """Store all the tasks or none; return for each whether it is new.
+    async def push(self, tasks: Sequence[NewTask], *, ignore_known: bool = False) -> list[str | None]:
+        """Store all the tasks or none; return ``None`` for each that is new, else the id of the task that is there.
 
-        A known ``task_id`` raises `DuplicateTask`, or with ``ignore_known`` is left as it stands (and returns False).
+        A known ``task_id`` raises `DuplicateTask`, or with ``ignore_known`` is left as it stands. A task whose
+        ``unique_key`` is held (see `musicq_async.model.unique`) is not stored; with the modes replace and debounce its
+        params go to the task that is there. A task with ``waits`` is scheduled without a time until `release`.
         """
 
-    async def claim(self, *, types: frozenset[str] | None, limit: int, owner: str, seconds: float) -> list[Lease]:
+    async def claim(
+        self,
+        *,
+        types: frozenset[str] | None,
+        limit: int,
+        owner: str,
+        seconds: float,
+        limits: tuple[Limit, ...] = (),
+        but: frozenset[str] = frozenset(),
+    ) -> list[Lease]:
         """Lend up to ``limit`` pending tasks of these types (``None``: any) for ``seconds``; do not wait for any.
 
         A cancelled claim lends nothing: what it had taken is pending again, and nothing is counted.
 
         One atomic state change a task: pending to running, with ``lease_owner``, ``lease_token``, ``lease_until_ms``
-        and ``started_at``. Order: priority, then position.
+        and ``started_at``. Order: priority, then position. ``limits`` holds for the tasks of all owners together,
+        counted by their leases; a task that its type's or group's limit bars is passed over. Where only a rate bars,
+        the wakeup is told when it opens. ``but`` leaves types out.
+        """
+
+    async def exchange(
+        self,
+        lease: Lease,
+        change: Change,
+        *,
+        types: frozenset[str] | None,
+        limit: int,
+        owner: str,
+        seconds: float,
+        limits: tuple[Limit, ...] = (),
+        but: frozenset[str] = frozenset(),
+    ) -> tuple[bool, list[Lease]]:
+        """Settle, then claim, in one go; return whether the settle was accepted (False: the lease was lost).
+
+        When it raises, nothing was claimed, and the settle may or may not have been written: settle again.
         """
 
     async def heartbeat(self, leases: Iterable[Lease], *, seconds: float) -> Heartbeat:
@@ -102,8 +133,36 @@ class TaskQueue(Protocol):
     async def unfinished(self, scheduler_task_id: str) -> list[Task]:
         """Return the tasks of one schedule that are scheduled, pending or running, oldest first."""
 
-    async def counts(self) -> dict[tuple[str, TaskState], int]:
-        """Return how many tasks there are of each type in each state."""
+    async def counts(self, *, finished: bool = True) -> dict[tuple[str, TaskState], int]:
+        """Return how many tasks there are of each type in each state; ``finished=False`` leaves those states out.
+
+        Without the finished ones the cost does not grow with what was done.
+        """
+
+    async def members(self, then_id: str) -> dict[TaskState, int]:
+        """Return how many of the tasks that a task waits for are in each state."""
+
+    async def release(self, task_id: str) -> TaskState | None:
+        """Let a task that waits for others go on, if all have finished; return its new state, ``None`` if it waits on.
+
+        It becomes pending, or cancelled where it waits for success and one of the others failed or was cancelled.
+        Returns ``None`` also where the task does not wait.
+        """
+
+    async def releasable(self, limit: int = 100) -> list[str]:
+        """Return the ids of tasks that wait for others which have all finished."""
+
+    async def pause(self, task_type: str, *, paused: bool = True) -> None:
+        """Have no task of this type claimed by workers, or (``paused=False``) have them claimed again."""
+
+    async def paused(self) -> frozenset[str]:
+        """Return the types that are paused. Workers leave them out of their claims (``types``, ``but``)."""
+
+    async def restore(self, tasks: Sequence[Task]) -> int:
+        """Store tasks as they stood elsewhere, history included; return how many. Known ids are left alone.
+
+        A running one is stored as pending: its lease stayed behind.
+        """
 
     async def promote(self) -> int | None:
         """Make scheduled tasks whose time has come pending; return the next ``run_at_ms``, if there is one."""
@@ -189,6 +248,39 @@ class PublicStore(Protocol):
         """Drop everything."""
 
 
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One process that works on the queue or fires schedules."""
+
+    node: str
+    """Its name, which is also the ``lease_owner`` of its tasks."""
+    started_ms: int
+    heartbeat_ms: int
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+    concurrency: int = 0
+    running: int = 0
+    scheduler: bool = False
+    types: list[str] = []
+    """Types that it has handlers for."""
+
+
+class NodeStore(Protocol):
+    """Who is there. A row lives as long as its process beats, and a while longer."""
+
+    async def beat(self, node: Node) -> None:
+        """Write a node's row."""
+
+    async def leave(self, node: str) -> None:
+        """Delete a node's row."""
+
+    async def nodes(self) -> list[Node]:
+        """Return every row, the longest-running first."""
+
+    async def forget(self, before_ms: int) -> int:
+        """Delete rows whose last beat is older; return how many."""
+
+
 class EventSink(Protocol):
     """Who is told what happened. Must neither block nor raise."""
 
@@ -208,3 +300,6 @@ class Wakeup(Protocol):
 
     def due(self, run_at_ms: int) -> None:
         """Say that a task will become pending at this time."""
+
+    def opens(self, at_ms: int) -> None:
+        """Say that a rate lets another task begin at this time."""

@@ -13,7 +13,7 @@ import pytest
 from services import apart, fresh_database
 
 from musicq_async.clock import SystemClock
-from musicq_async.model.lifecycle import settle
+from musicq_async.model.lifecycle import Change, settle
 from musicq_async.model.outcome import Outcome
 from musicq_async.model.schedule import Firing, Schedule, Slot, SlotOutcome
 from musicq_async.model.task import Lease, NewTask, Task
@@ -49,12 +49,16 @@ class Recorder:
     def __init__(self) -> None:
         self.pending = 0
         self.due_at: list[int] = []
+        self.opens_at: list[int] = []
 
     def notify(self, count: int = 1) -> None:
         self.pending += count
 
     def due(self, run_at_ms: int) -> None:
         self.due_at.append(run_at_ms)
+
+    def opens(self, at_ms: int) -> None:
+        self.opens_at.append(at_ms)
 
 
 class Bench:
@@ -137,9 +141,11 @@ class Bench:
     async def names(self, limit: int = 100, **fields: Any) -> list[str]:
         return [lease.task.task_id for lease in await self.claim(limit, **fields)]
 
+    def change(self, lease: Lease, outcome: Outcome) -> Change:
+        return settle(lease.task, outcome, now_ms=self.clock.time_ms(), draw=0.5, max_crashes=3)
+
     async def settle(self, lease: Lease, outcome: Outcome, queue: TaskQueue | None = None) -> None:
-        change = settle(lease.task, outcome, now_ms=self.clock.time_ms(), draw=0.5, max_crashes=3)
-        await (queue or self.queue).settle(lease, change)
+        await (queue or self.queue).settle(lease, self.change(lease, outcome))
 
     async def stored(self, task_id: str) -> Task:
         task = await self.queue.get(task_id)

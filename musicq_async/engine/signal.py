@@ -65,6 +65,10 @@ class WorkSignal:
         self.consumers = WaitingLine()
         """Those who pop tasks by hand."""
         self._lines = (self.workers, self.consumers)
+        self.opens_at_ms: int | None = None
+        """When a rate lets another task begin; whoever looks then sets it to ``None``."""
+        self.barred = asyncio.Event()
+        """Set with `opens_at_ms`."""
         self._next_due_ms: int | None = None
         self._on_due: Callable[[], None] | None = None
 
@@ -87,6 +91,12 @@ class WorkSignal:
             self._next_due_ms = run_at_ms
             if self._on_due is not None:
                 self._on_due()
+
+    def opens(self, at_ms: int) -> None:
+        """Say that a rate lets another task begin at this time."""
+        if self.opens_at_ms is None or at_ms < self.opens_at_ms:
+            self.opens_at_ms = at_ms
+            self.barred.set()
 
     def take_due(self) -> int | None:
         """Return the earliest time that `due` was told of since the last call."""

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from musicq_async.errors import DuplicateTask, LeaseLost
+from musicq_async.model import lifecycle
 from musicq_async.model.lifecycle import Change
+from musicq_async.model.limit import Limit, after_beginning, left_of, may_begin, opens_at_us
 from musicq_async.model.task import FINISHED, Lease, NewTask, Task, TaskState
+from musicq_async.model.unique import REPLACING, is_held, window_ms
 from musicq_async.ports import Clock, Heartbeat, TaskFilter, Wakeup
 
 KEPT: Final = 100_000
@@ -28,11 +31,18 @@ SCHEDULED, PENDING, RUNNING, COMPLETED = TaskState.SCHEDULED, TaskState.PENDING,
 class _Record(Task, frozen=False, kw_only=True):  # type: ignore[misc]  # msgspec lets a subclass thaw
     """A task that changes in place; what leaves the queue for good is a copy (`_shown`)."""
 
+    def __lt__(self, other: Record) -> bool:
+        """Order tasks that have the same place, which two processes whose tasks were restored here may have given."""
+        return bool(self.task_id < other.task_id)
+
+    def __gt__(self, other: Record) -> bool:
+        return bool(self.task_id > other.task_id)
+
 
 Record = Any
 """A `_Record`. Type checkers hold every subclass of a frozen struct to be frozen."""
 Place = tuple[int, int, Record]
-"""Priority, position, task. No two tasks have the same position, so that tasks themselves are never compared."""
+"""Priority, position, task."""
 
 
 class _Line:
@@ -65,6 +75,13 @@ class _Line:
             return behind[0]
         return orderly[0] if orderly else None
 
+    def in_order(self) -> Iterator[Place]:
+        """Go through the pending tasks in their order."""
+        self.first()
+        for place in heapq.merge(self.orderly, sorted(self.behind)):
+            if place[2].status is PENDING:
+                yield place
+
 
 class MemoryTasks:
     """The `musicq_async.ports.TaskQueue` in this process's memory, for one event loop.
@@ -86,32 +103,80 @@ class MemoryTasks:
         """Unfinished tasks of each schedule."""
         self._ended: dict[TaskState, deque[tuple[int, Any]]] = {state: deque() for state in FINISHED}
         """Finished tasks with the time of their end, oldest first; those that ran again since, are skipped."""
+        self._keys: dict[str, tuple[str, int, int]] = {}
+        """Unique keys: the task that holds each, when it was pushed, until when its window lasts (milliseconds)."""
+        self._members: dict[str, dict[str, None]] = {}
+        """Tasks by the task that waits for them."""
+        self._waiting: dict[str, Record] = {}
+        """Tasks that wait for others."""
+        self._free_at_us: dict[str, int] = {}
+        """Rates of types and groups."""
+        self._paused: set[str] = set()
         self._position = 0
         self._tokens = itertools.count(1)
 
-    async def push(self, tasks: Sequence[NewTask], *, ignore_known: bool = False) -> list[bool]:
+    async def push(self, tasks: Sequence[NewTask], *, ignore_known: bool = False) -> list[str | None]:
         """Store all the tasks or none; see `musicq_async.ports.TaskQueue.push`."""
-        if len(tasks) == 1 and tasks[0].task_id not in self._tasks:
+        if len(tasks) == 1 and tasks[0].unique_key is None and tasks[0].task_id not in self._tasks:
             if self._store(tasks[0], self._clock.time_ms()) and self._wakeup is not None:
                 self._wakeup.notify()
-            return [True]
-        new = self._which_are_new(tasks)
-        if not ignore_known and not all(new):
-            known = tasks[new.index(False)].task_id
-            raise DuplicateTask(f"a task with the id {known!r} exists already; leave task_id out to get a fresh one")
+            return [None]
         now_ms = self._clock.time_ms()
-        pending = sum([self._store(task, now_ms) for task, is_new in zip(tasks, new, strict=True) if is_new])
+        pushed = self._who_is_there(tasks, now_ms)
+        for task, known in zip(tasks, pushed, strict=True):
+            if known == task.task_id and not ignore_known:
+                raise DuplicateTask(
+                    f"a task with the id {known!r} exists already; leave task_id out to get a fresh one"
+                )
+        pending = 0
+        for task, known in zip(tasks, pushed, strict=True):
+            if known is None:
+                pending += self._store(task, now_ms)
+            elif known != task.task_id and task.unique_mode in REPLACING:
+                pending += self._replace(self._tasks[known], task, now_ms)
         if pending and self._wakeup is not None:
             self._wakeup.notify(pending)
-        return new
+        return pushed
 
-    def _which_are_new(self, tasks: Sequence[NewTask]) -> list[bool]:
+    def _who_is_there(self, tasks: Sequence[NewTask], now_ms: int) -> list[str | None]:
+        """Find for each task the one that is there in its place."""
         seen: set[str] = set()
-        new = []
+        keys: dict[str, str] = {}
+        there: list[str | None] = []
         for task in tasks:
-            new.append(task.task_id not in self._tasks and task.task_id not in seen)
-            seen.add(task.task_id)
-        return new
+            key, known = task.unique_key, None
+            if key is not None:
+                known = keys.get(key) or self._holder(key, task.unique_mode, now_ms)
+            if known is None and (task.task_id in self._tasks or task.task_id in seen):
+                known = task.task_id
+            elif known is None:
+                seen.add(task.task_id)
+                if key is not None:
+                    keys[key] = task.task_id
+            there.append(known)
+        return there
+
+    def _holder(self, key: str, mode: str, now_ms: int) -> str | None:
+        """Return the task that holds a unique key."""
+        task_id, pushed_ms, _ = self._keys.get(key, (None, 0, 0))
+        if task_id is None:
+            return None
+        record = self._tasks.get(task_id)
+        state = None if record is None else record.status
+        return task_id if is_held(mode, state=state, pushed_ms=pushed_ms, now_ms=now_ms) else None
+
+    def _replace(self, record: Record, task: NewTask, now_ms: int) -> bool:
+        """Give a waiting task what a push of its key brought; return whether it became pending by that."""
+        record.params, record.extra = task.params, task.extra
+        if task.unique_mode != "debounce":
+            return False
+        was, record.run_at_ms = record.status, task.run_at_ms
+        later = task.run_at_ms is not None and task.run_at_ms > now_ms
+        if later and was is SCHEDULED:
+            self._wait_until(record)
+        else:
+            self._move(record, SCHEDULED if later else PENDING)
+        return record.status is PENDING and was is not PENDING
 
     def _store(self, task: NewTask, now_ms: int) -> bool:
         position = now_ms * 1000
@@ -121,7 +186,8 @@ class MemoryTasks:
         line = self._lines.get(task.task_type)
         if line is None:
             line = self._lines[task.task_type] = _Line()
-        later = task.run_at_ms is not None and task.run_at_ms > now_ms
+        waits = task.waits is not None
+        later = waits or (task.run_at_ms is not None and task.run_at_ms > now_ms)
         record = _Record(
             task_id=task.task_id,
             task_type=task.task_type,
@@ -129,9 +195,12 @@ class MemoryTasks:
             priority=task.priority,
             max_retries=task.max_retries,
             timeout_seconds=task.timeout_seconds,
-            run_at_ms=task.run_at_ms,
+            run_at_ms=None if waits else task.run_at_ms,
             unique_key=task.unique_key,
+            unique_mode=task.unique_mode,
             group_key=task.group_key,
+            then_id=task.then_id,
+            waits=task.waits,
             scheduler_task_id=task.scheduler_task_id,
             fire_at=task.fire_at,
             extra=task.extra,
@@ -142,18 +211,39 @@ class MemoryTasks:
         self._tasks[task.task_id] = record
         if task.scheduler_task_id is not None:
             self._of_schedule.setdefault(task.scheduler_task_id, {})[task.task_id] = record
+        if task.unique_key is not None:
+            self._keys[task.unique_key] = (task.task_id, now_ms, now_ms + window_ms(task.unique_mode))
+        if task.then_id is not None:
+            self._members.setdefault(task.then_id, {})[task.task_id] = None
         if later:
             line.counts[SCHEDULED] += 1
-            self._wait_until(record)
+            if waits:
+                self._waiting[task.task_id] = record
+            else:
+                self._wait_until(record)
             return False
         line.counts[PENDING] += 1
         line.put((task.priority, position, record))
         return True
 
-    async def claim(self, *, types: frozenset[str] | None, limit: int, owner: str, seconds: float) -> list[Lease]:
+    async def claim(
+        self,
+        *,
+        types: frozenset[str] | None,
+        limit: int,
+        owner: str,
+        seconds: float,
+        limits: tuple[Limit, ...] = (),
+        but: frozenset[str] = frozenset(),
+    ) -> list[Lease]:
         """Lend up to ``limit`` pending tasks; see `musicq_async.ports.TaskQueue.claim`."""
         leases: list[Lease] = []
-        while len(leases) < limit and (record := self._first(types)) is not None:
+        if but:
+            types = frozenset(self._lines) - but if types is None else types - but
+        while len(leases) < limit:
+            record = self._first_within(types, limits) if limits else self._first(types)
+            if record is None:
+                break
             now_ms = self._clock.time_ms()
             token = str(next(self._tokens))
             counts = self._lines[record.task_type].counts
@@ -168,6 +258,25 @@ class MemoryTasks:
             leases.append(Lease(task=record, token=token))
         return leases
 
+    async def exchange(
+        self,
+        lease: Lease,
+        change: Change,
+        *,
+        types: frozenset[str] | None,
+        limit: int,
+        owner: str,
+        seconds: float,
+        limits: tuple[Limit, ...] = (),
+        but: frozenset[str] = frozenset(),
+    ) -> tuple[bool, list[Lease]]:
+        """Settle, then claim; see `musicq_async.ports.TaskQueue.exchange`."""
+        record = self._held(lease)
+        if record is not None:
+            self._apply(record, change)
+        leases = await self.claim(types=types, limit=limit, owner=owner, seconds=seconds, limits=limits, but=but)
+        return record is not None, leases
+
     def _first(self, types: frozenset[str] | None) -> Record | None:
         """Return the first pending task of these types. It leaves its line by being no longer pending."""
         best: Place | None = None
@@ -177,6 +286,53 @@ class MemoryTasks:
                 if place is not None and (best is None or place < best):
                     best = place
         return None if best is None else best[2]
+
+    def _first_within(self, types: frozenset[str] | None, limits: tuple[Limit, ...]) -> Record | None:
+        """Do what `_first` does where some types are limited, and count its choice against the rates."""
+        now_us = self._clock.time_ms() * 1000
+        limited = {each.task_type: each for each in limits if types is None or each.task_type in types}
+        free = frozenset(self._lines if types is None else types) - limited.keys()
+        best = self._first(free)
+        for limit in limited.values():
+            record = self._first_of(limit, now_us)
+            if record is not None and (best is None or _place(record) < _place(best)):
+                best = record
+        if best is not None and (chosen := limited.get(best.task_type)) is not None:
+            for name, rate in _rates(chosen, best.group_key):
+                free_at_us = self._free_at_us.get(name, 0)
+                self._free_at_us[name] = after_beginning(free_at_us, count=1, rate=rate, now_us=now_us)
+        return best
+
+    def _first_of(self, limit: Limit, now_us: int) -> Record | None:
+        """Return the first pending task of a limited type that may begin now."""
+        line = self._lines.get(limit.task_type)
+        if line is None or not line.counts[PENDING]:
+            return None
+        running = [each.group_key for each in self._running.values() if each.task_type == limit.task_type]
+        if left_of(limit.concurrency, len(running)) == 0 or not self._is_open(limit.task_type, limit.rate, now_us):
+            return None
+        if not limit.by_group:
+            place = line.first()
+            return None if place is None else place[2]
+        for _, _, record in line.in_order():
+            group = record.group_key
+            if group is None or (
+                left_of(limit.group_concurrency, running.count(group)) != 0
+                and self._is_open(_group_name(limit.task_type, group), limit.group_rate, now_us)
+            ):
+                return record
+        return None
+
+    def _is_open(self, name: str, rate: float | None, now_us: int) -> bool:
+        """Whether a rate lets a task begin; if not, the wakeup is told when it will."""
+        if rate is None:
+            return True
+        free_at_us = self._free_at_us.get(name, 0)
+        if may_begin(free_at_us, rate=rate, now_us=now_us):
+            return True
+        if self._wakeup is not None:
+            self._wakeup.opens(-(-opens_at_us(free_at_us, rate=rate) // 1000))
+        return False
 
     async def heartbeat(self, leases: Iterable[Lease], *, seconds: float) -> Heartbeat:
         """Renew leases; see `musicq_async.ports.TaskQueue.heartbeat`."""
@@ -251,11 +407,80 @@ class MemoryTasks:
         records = self._of_schedule.get(scheduler_task_id, {}).values()
         return [_shown(record) for record in sorted(records, key=lambda each: each.position)]
 
-    async def counts(self) -> dict[tuple[str, TaskState], int]:
+    async def counts(self, *, finished: bool = True) -> dict[tuple[str, TaskState], int]:
         """Return how many tasks there are of each type in each state."""
         return {
-            (name, state): count for name, line in self._lines.items() for state, count in line.counts.items() if count
+            (name, state): count
+            for name, line in self._lines.items()
+            for state, count in line.counts.items()
+            if count and (finished or state not in FINISHED)
         }
+
+    async def members(self, then_id: str) -> dict[TaskState, int]:
+        """Return how many of the tasks that a task waits for are in each state."""
+        return dict(Counter(self._tasks[each].status for each in self._members.get(then_id, ())))
+
+    async def release(self, task_id: str) -> TaskState | None:
+        """Let a task that waits for others go on; see `musicq_async.ports.TaskQueue.release`."""
+        record = self._waiting.get(task_id)
+        if record is None:
+            return None
+        change = lifecycle.release(record, await self.members(task_id), now_ms=self._clock.time_ms())
+        if change is None:
+            return None
+        self._apply(record, change)
+        return change.status
+
+    async def releasable(self, limit: int = 100) -> list[str]:
+        """Return the ids of tasks that wait for others which have all finished."""
+        ready = (task_id for task_id in self._waiting if self._states(task_id) <= FINISHED)
+        return list(itertools.islice(ready, limit))
+
+    def _states(self, then_id: str) -> set[TaskState]:
+        return {self._tasks[each].status for each in self._members.get(then_id, ())}
+
+    async def pause(self, task_type: str, *, paused: bool = True) -> None:
+        """Pause or resume a type."""
+        if paused:
+            self._paused.add(task_type)
+        else:
+            self._paused.discard(task_type)
+            if self._wakeup is not None:
+                self._wakeup.notify()
+
+    async def paused(self) -> frozenset[str]:
+        """Return the types that are paused."""
+        return frozenset(self._paused)
+
+    async def restore(self, tasks: Sequence[Task]) -> int:
+        """Store tasks as they stood elsewhere; see `musicq_async.ports.TaskQueue.restore`."""
+        restored = 0
+        for task in sorted(tasks, key=lambda each: each.position):
+            if task.task_id not in self._tasks:
+                self._restore(task)
+                restored += 1
+        if restored and self._wakeup is not None:
+            self._wakeup.notify(restored)
+        return restored
+
+    def _restore(self, task: Task) -> None:
+        values = msgspec.structs.asdict(task)
+        state = PENDING if task.status is RUNNING else task.status
+        record = _Record(
+            **values | {"status": PENDING, "lease_owner": None, "lease_token": None, "lease_until_ms": None}
+        )
+        self._tasks[task.task_id] = record
+        self._position = max(self._position, task.position)
+        line = self._lines.setdefault(task.task_type, _Line())
+        line.counts[PENDING] += 1
+        if task.then_id is not None:
+            self._members.setdefault(task.then_id, {})[task.task_id] = None
+        if task.scheduler_task_id is not None:
+            self._of_schedule.setdefault(task.scheduler_task_id, {})[task.task_id] = record
+        if state is PENDING:
+            line.put(_place(record))
+        else:
+            self._move(record, state)
 
     async def promote(self) -> int | None:
         """Make due tasks pending; see `musicq_async.ports.TaskQueue.promote`."""
@@ -286,7 +511,19 @@ class MemoryTasks:
             ended = self._ended.get(state, ())
             while ended and ended[0][0] < before:
                 purged += self._forget(state)
+        self._forget_names()
         return purged
+
+    def _forget_names(self) -> None:
+        """Drop unique keys and rates that mean nothing any more."""
+        now_ms = self._clock.time_ms()
+        for key, (task_id, _, until_ms) in list(self._keys.items()):
+            record = self._tasks.get(task_id)
+            if until_ms < now_ms and (record is None or record.status in FINISHED):
+                del self._keys[key]
+        for name, free_at_us in list(self._free_at_us.items()):
+            if free_at_us < now_ms * 1000 - 1_000_000:
+                del self._free_at_us[name]
 
     def _held(self, lease: Lease) -> Record | None:
         record = self._tasks.get(lease.task.task_id)
@@ -321,11 +558,16 @@ class MemoryTasks:
         record.status = state
         if was is RUNNING:
             del self._running[record.task_id]
+        elif was is SCHEDULED:
+            self._waiting.pop(record.task_id, None)
         if state is PENDING:
             line.put((record.priority, record.position, record))
             self._again(record, was)
         elif state is SCHEDULED:
-            self._wait_until(record)
+            if record.run_at_ms is None and record.waits is not None:
+                self._waiting[record.task_id] = record
+            else:
+                self._wait_until(record)
         else:
             self._end(record, state)
 
@@ -352,6 +594,10 @@ class MemoryTasks:
             return False
         del self._tasks[record.task_id]
         self._lines[record.task_type].counts[state] -= 1
+        if record.then_id is not None and (members := self._members.get(record.then_id)) is not None:
+            members.pop(record.task_id, None)
+            if not members:
+                del self._members[record.then_id]
         return True
 
     def _wait_until(self, record: Record) -> None:
@@ -359,6 +605,22 @@ class MemoryTasks:
         heapq.heappush(self._later, (run_at_ms, record.position, record))
         if self._wakeup is not None:
             self._wakeup.due(run_at_ms)
+
+
+def _place(record: Record) -> Place:
+    return record.priority, record.position, record
+
+
+def _group_name(task_type: str, group: str) -> str:
+    return f"{task_type}\n{group}"
+
+
+def _rates(limit: Limit, group: str | None) -> Iterator[tuple[str, float]]:
+    """Give the names and rates that a task of this type and group counts against."""
+    if limit.rate is not None:
+        yield limit.task_type, limit.rate
+    if limit.group_rate is not None and group is not None:
+        yield _group_name(limit.task_type, group), limit.group_rate
 
 
 def _shown(record: Record) -> Task:

@@ -18,13 +18,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, assert_never
 
 import msgspec
 
 from musicq_async.model.outcome import Cancellation, Crash, Failure, Interruption, Outcome, Snooze, Success
 from musicq_async.model.retry import backoff
-from musicq_async.model.task import ErrorRecord, Task, TaskState
+from musicq_async.model.task import FINISHED, ErrorRecord, Task, TaskState
 
 TRANSITIONS: Final = frozenset(
     {
@@ -38,7 +39,9 @@ TRANSITIONS: Final = frozenset(
         (TaskState.RUNNING, TaskState.SCHEDULED),
         (TaskState.RUNNING, TaskState.PENDING),
         (TaskState.FAILED, TaskState.PENDING),
+        (TaskState.FAILED, TaskState.SCHEDULED),
         (TaskState.CANCELLED, TaskState.PENDING),
+        (TaskState.CANCELLED, TaskState.SCHEDULED),
     }
 )
 """The drawing above as pairs."""
@@ -114,14 +117,32 @@ def cancel(task: Task, *, now_ms: int, reason: str | None) -> Change | None:
     )
 
 
-def retry(task: Task, *, now_ms: int) -> Change | None:
-    """Decide what a retry by hand does: a fresh run that keeps the history.
+def retry(task: Task, *, now_ms: int, run_at_ms: int | None = None) -> Change | None:
+    """Decide what a retry by hand does: a fresh run, now or at a later time, that keeps the history.
 
     ``None`` where the task is neither failed nor cancelled.
     """
     if task.status not in {TaskState.FAILED, TaskState.CANCELLED}:
         return None
-    return _change(task, TaskState.PENDING, now_ms, retry_count=0, crash_count=0, error_message=None)
+    later = run_at_ms is not None and run_at_ms > now_ms
+    state = TaskState.SCHEDULED if later else TaskState.PENDING
+    return _change(
+        task, state, now_ms, run_at_ms=run_at_ms if later else None, retry_count=0, crash_count=0, error_message=None
+    )
+
+
+def release(task: Task, members: Mapping[TaskState, int], *, now_ms: int) -> Change | None:
+    """Decide whether a task that waits for others goes on: ``None`` while one of them is not finished.
+
+    ``members`` counts the others by state. One that waits for success is cancelled if any failed or was cancelled.
+    """
+    waits = task.status is TaskState.SCHEDULED and task.waits is not None and task.run_at_ms is None
+    if not waits or any(count for state, count in members.items() if state not in FINISHED):
+        return None
+    unlucky = members.get(TaskState.FAILED, 0) + members.get(TaskState.CANCELLED, 0)
+    if task.waits == "completed" and unlucky:
+        return cancel(task, now_ms=now_ms, reason="the task before it did not complete")
+    return _change(task, TaskState.PENDING, now_ms)
 
 
 def completed(task: Task, result: Any, *, now_ms: int) -> Change:

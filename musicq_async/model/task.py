@@ -39,7 +39,16 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     run_at_ms: int | None = None
     """Epoch milliseconds before which the task does not run; ``None`` is at once."""
     unique_key: str | None = None
+    """While another task holds the same key, this one is not stored; ``unique_mode`` says how long that is."""
+    unique_mode: str = "queued"
+    """One of `musicq_async.model.unique.MODES`, or a number of seconds as text."""
     group_key: str | None = None
+    """What `Limit.group_concurrency` and `Limit.group_rate` count by."""
+    then_id: str | None = None
+    """Id of the task that waits until this one, and all others with the same ``then_id``, have finished."""
+    waits: str | None = None
+    """``finished`` or ``completed``: this task waits for those whose ``then_id`` it is; the latter cancels it if one of
+    them failed or was cancelled."""
     scheduler_task_id: str | None = None
     fire_at: int | None = None
     """Nominal time, in epoch seconds, of the schedule's slot that pushed this task."""

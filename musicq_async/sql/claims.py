@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, bindparam, func, literal_column, select, union_all, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, select, union_all, update
 
+from musicq_async.model.limit import Limit
 from musicq_async.model.task import Lease, Task, TaskState
+from musicq_async.sql.gates import Gates
 from musicq_async.sql.rows import TASK_COLUMNS, task_of
-from musicq_async.sql.tables import task_queue
+from musicq_async.sql.tables import PENDING, task_queue
 
 _t = task_queue.c
-PENDING: Final = _t.status == literal_column("'pending'")
-"""Spelt out rather than bound, so that a partial index is seen to fit."""
-RUNNING: Final = _t.status == literal_column("'running'")
 _INDEX: Final = "task_queue_line"
 
 
@@ -31,20 +30,45 @@ class Claim:
     milliseconds: int
     token: str
     """Becomes the token of every lease: a task that is claimed again gets another."""
+    limits: tuple[Limit, ...] = ()
+    but: frozenset[str] = frozenset()
 
 
-def claim(connection: Connection, wishes: Sequence[Claim], *, now_ms: int) -> list[list[Lease]]:
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a caller gets."""
+
+    leases: list[Lease]
+    opens_at_ms: int | None = None
+    """When to look again, where a rate barred a type."""
+
+
+def claim(connection: Connection, wishes: Sequence[Claim], *, now_ms: int) -> list[Claimed]:
     """Serve the wishes in their order. Wishes that differ in their limit only are served by one search."""
-    alike: dict[tuple[frozenset[str] | None, str, int], list[Claim]] = {}
+    alike: dict[tuple[Any, ...], list[Claim]] = {}
     for wish in wishes:
-        alike.setdefault((wish.types, wish.owner, wish.milliseconds), []).append(wish)
-    served: dict[str, list[Lease]] = {}
+        alike.setdefault((wish.types, wish.owner, wish.milliseconds, wish.limits, wish.but), []).append(wish)
+    served: dict[str, Claimed] = {}
     for group in alike.values():
-        tasks = first_pending(connection, group[0].types, sum(wish.limit for wish in group))
+        tasks, opens_at_ms = _found(connection, group[0], sum(wish.limit for wish in group), now_ms)
         leases = _lend(connection, tasks, group[0], now_ms)
         for wish in group:
-            served[wish.token], leases = leases[: wish.limit], leases[wish.limit :]
+            served[wish.token] = Claimed(leases[: wish.limit], opens_at_ms)
+            leases = leases[wish.limit :]
     return [served[wish.token] for wish in wishes]
+
+
+def _found(connection: Connection, wish: Claim, limit: int, now_ms: int) -> tuple[list[Task], int | None]:
+    if limit < 1:
+        return [], None
+    types = frozenset(_pending_types(connection)) if wish.types is None else wish.types
+    names = tuple(sorted(types - wish.but))
+    if not names:
+        return [], None
+    limits = tuple(each for each in wish.limits if each.task_type in names)
+    if limits:
+        return _first_within(connection, names, limit, limits, now_ms)
+    return first_pending(connection, names, limit), None
 
 
 def _lend(connection: Connection, tasks: list[Task], wish: Claim, now_ms: int) -> list[Lease]:
@@ -74,11 +98,8 @@ _LEND: Final = (
 )
 
 
-def first_pending(connection: Connection, types: frozenset[str] | None, limit: int) -> list[Task]:
+def first_pending(connection: Connection, names: tuple[str, ...], limit: int) -> list[Task]:
     """Return the first pending tasks of these types by (priority, position), locked where the database locks rows."""
-    names = tuple(sorted(types)) if types is not None else _pending_types(connection)
-    if not names or limit < 1:
-        return []
     heads = connection.execute(*_heads(names, 1)).all()
     if not heads:
         return []
@@ -89,8 +110,54 @@ def first_pending(connection: Connection, types: frozenset[str] | None, limit: i
     tasks = [task for name, share in wanted.items() for task in _first_of(connection, name, share)]
     if len(tasks) < limit and len(heads) > 1 and connection.dialect.name != "sqlite":
         tasks += _what_others_left(connection, [row.task_type for row in heads], limit - len(tasks), tasks)
-    tasks.sort(key=lambda task: (task.priority, task.position))
+    tasks.sort(key=_place)
     return tasks
+
+
+def _place(task: Task) -> tuple[int, int]:
+    return task.priority, task.position
+
+
+def _first_within(
+    connection: Connection, names: tuple[str, ...], limit: int, limits: tuple[Limit, ...], now_ms: int
+) -> tuple[list[Task], int | None]:
+    """Do what `first_pending` does where some of the types are limited; also return when to look again."""
+    heads = {row.task_type for row in connection.execute(*_heads(names, 1))}
+    gates = Gates(connection, [each for each in limits if each.task_type in heads], now_us=now_ms * 1000)
+    free = tuple(sorted(name for name in heads if name not in gates and name not in gates.busy))
+    wanted = [row for name in heads if name in gates for row in gates.candidates(name, limit)]
+    line: list[tuple[int, int, str, str | None]] = [
+        (row.priority, row.position, row.task_type, row.task_id) for row in wanted
+    ]
+    if free:
+        heads_of_free = connection.execute(*_heads(free, limit))
+        line += [(row.priority, row.position, row.task_type, None) for row in heads_of_free]
+    line = sorted(line, key=lambda place: place[:2])[:limit]
+    shares: dict[str, int] = {}
+    for _, _, name, task_id in line:
+        if task_id is None:
+            shares[name] = shares.get(name, 0) + 1
+    tasks = [task for name, share in shares.items() for task in _first_of(connection, name, share)]
+    ids = [task_id for *_, task_id in line if task_id is not None]
+    tasks += [
+        task for task in sorted(_these(connection, ids), key=_place) if gates.take(task.task_type, task.group_key)
+    ]
+    gates.close()
+    opens = gates.opens_at_us
+    return sorted(tasks, key=_place), None if opens is None else -(-opens // 1000)
+
+
+def _these(connection: Connection, ids: list[str]) -> list[Task]:
+    """Read and lock candidates; those that another claimer took meanwhile are left out."""
+    return [task_of(row) for row in connection.execute(_THESE, {"ids": ids})] if ids else []
+
+
+_THESE: Final = (
+    select(*TASK_COLUMNS)
+    .where(PENDING, _t.task_id.in_(bindparam("ids", expanding=True)))
+    .order_by(_t.task_id)
+    .with_for_update(skip_locked=True)
+)
 
 
 def _shares(candidates: Iterable[Row[Any]], limit: int) -> dict[str, int]:

@@ -7,10 +7,11 @@ once: PostgreSQL as arrays, MySQL as one JSON document. The names in these texts
 from __future__ import annotations
 
 import functools
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
-from sqlalchemy import Dialect, TextClause, text
-from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy import Connection, Dialect, Table, TextClause, text
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from musicq_async.sql.rows import CHANGED, INSERTED
 from musicq_async.sql.tables import task_queue
@@ -28,6 +29,19 @@ _CLEARED: Final[dict[Updated, tuple[str, ...]]] = {
 _LEASE: Final = ("lease_owner", "lease_until_ms")
 _POSTGRES: Final[Dialect] = postgresql.dialect()  # type: ignore[no-untyped-call]
 _MYSQL: Final[Dialect] = mysql.dialect()
+
+
+def insert_missing(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert the rows whose key is not there. Waits for another transaction that inserts the same key."""
+    if not rows:
+        return
+    match connection.dialect.name:
+        case "sqlite":
+            connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
+        case "postgresql":
+            connection.execute(postgresql.insert(table).on_conflict_do_nothing(), rows)
+        case _:
+            connection.execute(mysql.insert(table).prefix_with("IGNORE"), rows)
 
 
 def _type(name: str, dialect: Dialect) -> str:

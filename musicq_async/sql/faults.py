@@ -26,6 +26,10 @@ class Fault(Enum):
     OTHER = "something that this table does not know"
 
 
+class Contended(Exception):
+    """Another transaction was in the way: do the whole unit again."""
+
+
 class CommitUnknown(Exception):
     """The connection broke during COMMIT: the transaction may or may not have happened."""
 
@@ -77,6 +81,8 @@ def fault_of(error: BaseException) -> Fault | None:
         return None
     if isinstance(error, (PoolTimeout, CommitUnknown, OSError, TimeoutError, EOFError)):
         return Fault.AWAY
+    if isinstance(error, Contended):
+        return Fault.CONTENDED
     cause = error.orig if isinstance(error, DBAPIError) else error
     fault = _by_code(cause) if cause is not None else None
     if fault is not None:

@@ -9,12 +9,18 @@ from sqlalchemy import Connection
 
 from musicq_async.errors import DuplicateTask
 from musicq_async.sql.database import commit_was_lost
+from musicq_async.sql.faults import Contended
 from musicq_async.sql.rows import INSERTED
 from musicq_async.sql.task_writes import Row, delete_rows, insert_new, known_tasks
+from musicq_async.sql.unique import Holders
 
 _ID = INSERTED.index("task_id")
 _POSITION = INSERTED.index("position")
 _TOKEN = INSERTED.index("lease_token")
+_KEY = INSERTED.index("unique_key")
+
+Pushed = list[str | None]
+"""For each task ``None`` where it is new, else the id of the task that is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +29,52 @@ class Push:
 
     rows: list[Row]
     ignore_known: bool
+    now_ms: int = 0
+
+    @property
+    def is_unique(self) -> bool:
+        """Whether any of the tasks has a unique key."""
+        return any(row[_KEY] is not None for row in self.rows)
 
 
-def push(connection: Connection, pushes: Sequence[Push]) -> list[list[bool] | DuplicateTask]:
+def push(connection: Connection, pushes: Sequence[Push]) -> list[Pushed | DuplicateTask]:
     """Store the pushes' tasks; for each push return which were new, or why it was refused."""
+    plain = [each for each in pushes if not each.is_unique]
+    answers = iter(_push_plain(connection, plain) if plain else ())
+    return [_push_unique(connection, each) if each.is_unique else next(answers) for each in pushes]
+
+
+def _push_plain(connection: Connection, pushes: Sequence[Push]) -> Sequence[Pushed | DuplicateTask]:
     rows = [row for push in pushes for row in push.rows]
     if insert_new(connection, rows):
-        return [[True] * len(push.rows) for push in pushes]
+        return [[None] * len(push.rows) for push in pushes]
     return _push_carefully(connection, pushes, rows)
+
+
+def _push_unique(connection: Connection, push: Push) -> Pushed | DuplicateTask:
+    """Store a push some of whose tasks have unique keys, or nothing of it."""
+    with connection.begin_nested() as savepoint:
+        holders = Holders(connection, [row for row in push.rows if row[_KEY] is not None], now_ms=push.now_ms)
+        answers: Pushed = []
+        for row in push.rows:
+            held_by = None if row[_KEY] is None else holders.holder_of(row)
+            if held_by is not None:
+                answers.append(holders.met(row, held_by))
+                continue
+            stored = _push_carefully(connection, [Push([row], push.ignore_known)], [row])[0]
+            if isinstance(stored, DuplicateTask):
+                savepoint.rollback()
+                return stored
+            answers += stored
+            if row[_KEY] is not None and stored == [None]:
+                holders.won(row)
+        holders.close()
+        return answers
 
 
 def _push_carefully(
     connection: Connection, pushes: Sequence[Push], rows: Sequence[Row]
-) -> list[list[bool] | DuplicateTask]:
+) -> list[Pushed | DuplicateTask]:
     """Decide one push after the other, then bring the table to what was decided.
 
     Some of our rows may be stored: by the insert before, or by a commit whose answer was lost.
@@ -45,21 +84,22 @@ def _push_carefully(
     stored = {(row[_ID], row[_POSITION]) for row in rows if _is_ours(row, found.get(row[_ID]), lost=lost)}
     taken = found.keys() - {task_id for task_id, _ in stored}
     chosen: dict[str, Row] = {}
-    results: list[list[bool] | DuplicateTask] = []
+    results: list[Pushed | DuplicateTask] = []
     for push in pushes:
         fresh: dict[str, Row] = {}
-        new = []
+        new: Pushed = []
         for row in push.rows:
             is_new = row[_ID] not in taken and row[_ID] not in fresh
-            new.append(is_new)
+            new.append(None if is_new else row[_ID])
             if is_new:
                 fresh[row[_ID]] = row
-        if all(new) or push.ignore_known:
+        known = next((task_id for task_id in new if task_id is not None), None)
+        if known is None or push.ignore_known:
             results.append(new)
             chosen |= fresh
             taken |= fresh.keys()
         else:
-            results.append(duplicate(push.rows[new.index(False)][_ID]))
+            results.append(duplicate(known))
     right = {(row[_ID], row[_POSITION]): row for row in chosen.values()}
     delete_rows(connection, [task_id for task_id, _ in stored - right.keys()])
     missing = [row for key, row in right.items() if key not in stored]
@@ -73,7 +113,7 @@ def _is_ours(row: Row, found: tuple[int, str | None] | None, *, lost: bool) -> b
     return found is not None and found[0] == row[_POSITION] and (lost or found[1] == row[_TOKEN])
 
 
-class _TakenMeanwhile(Exception):
+class _TakenMeanwhile(Contended):
     """Another process stored one of the ids between our look and our insert."""
 
 

@@ -31,7 +31,10 @@ INSERTED: Final = (
     "timeout_seconds",
     "run_at_ms",
     "unique_key",
+    "unique_mode",
     "group_key",
+    "then_id",
+    "waits",
     "fire_at",
     "extra",
     "position",
@@ -104,7 +107,7 @@ def plain_text(text: str | None) -> str | None:
 
 def new_task_row(task: NewTask, *, position: int, now_ms: int, token: str) -> tuple[Any, ...]:
     """Return the row, values of `INSERTED`, of a task that is pushed now. Raises `InvalidTask` naming the field."""
-    later = task.run_at_ms is not None and task.run_at_ms > now_ms
+    later = task.waits is not None or (task.run_at_ms is not None and task.run_at_ms > now_ms)
     if len(task.task_id) > 36 or len(task.task_type) > 100:
         raise InvalidTask("task_id takes at most 36 characters and type at most 100; shorten them")
     try:
@@ -122,14 +125,36 @@ def new_task_row(task: NewTask, *, position: int, now_ms: int, token: str) -> tu
         now_ms // 1000,
         task.scheduler_task_id,
         task.timeout_seconds,
-        task.run_at_ms,
+        task.run_at_ms if task.waits is None else None,
         task.unique_key,
+        None if task.unique_key is None else task.unique_mode,
         task.group_key,
+        task.then_id,
+        task.waits,
         task.fire_at,
         extra,
         position,
         token,
     )
+
+
+def whole_task_row(task: Task) -> dict[str, Any]:
+    """Return every column of a task as it stands; a running one is pending, as its lease stays where it was."""
+    row = msgspec.structs.asdict(task)
+    running = task.status is TaskState.RUNNING
+    return row | {
+        "params": json_text(task.params, "params"),
+        "extra": json_text(task.extra, "the task's own keys") if task.extra else None,
+        "status": TaskState.PENDING.value if running else task.status.value,
+        "errors": json_text(task.errors, "errors") if task.errors else None,
+        "result": result_text(task.result),
+        "progress": None if task.progress is None else json_text(task.progress, "progress"),
+        "error_message": plain_text(task.error_message),
+        "cancel_reason": plain_text(task.cancel_reason),
+        "lease_owner": None,
+        "lease_token": None,
+        "lease_until_ms": None,
+    }
 
 
 def task_of(row: Row[Any]) -> Task:
@@ -145,7 +170,7 @@ def task_of(row: Row[Any]) -> Task:
         values["result"] = json_value(values["result"])
     if values["progress"] is not None:
         values["progress"] = json_value(values["progress"])
-    for name, default in (("priority", 0), ("retry_count", 0), ("max_retries", 3)):
+    for name, default in (("priority", 0), ("retry_count", 0), ("max_retries", 3), ("unique_mode", "queued")):
         if values[name] is None:
             values[name] = default
     return Task(**values)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from musicq_async.clock import SystemClock
+from musicq_async.errors import DuplicateTask
 from musicq_async.model.task import NewTask
 from musicq_async.ports import Clock
-from musicq_async.sql.pushes import duplicate
+from musicq_async.sql.pushes import Push, push
 from musicq_async.sql.rows import new_task_row
-from musicq_async.sql.task_writes import insert_new, known_tasks
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 async def push_in_session(
     session: AsyncSession | AsyncConnection, tasks: Sequence[NewTask], *, clock: Clock | None = None
-) -> None:
-    """Store tasks inside the caller's open transaction; nothing is committed here.
+) -> list[str | None]:
+    """Store tasks inside the caller's open transaction; nothing is committed here. Returns what `TaskQueue.push` does.
 
     ``session`` must be on the database that holds the queue. Workers find the tasks at their next poll after the
     caller's commit. Raises `DuplicateTask` for a known id, and whatever SQLAlchemy raises, as the transaction is the
@@ -30,18 +30,18 @@ async def push_in_session(
     """
     chosen = clock or SystemClock()
     connection = await session.connection() if hasattr(session, "get_bind") else session
-    await connection.run_sync(insert_tasks, tasks, chosen)
+    return await connection.run_sync(insert_tasks, tasks, chosen)
 
 
-def insert_tasks(connection: Connection, tasks: Sequence[NewTask], clock: Clock) -> None:
+def insert_tasks(connection: Connection, tasks: Sequence[NewTask], clock: Clock) -> list[str | None]:
     """Insert tasks on a synchronous connection."""
     now_ms = clock.time_ms()
     token = secrets.token_hex(8)
     first = int(clock.time() * 1e6)
     rows = [new_task_row(task, position=first + place, now_ms=now_ms, token=token) for place, task in enumerate(tasks)]
-    ids = [task.task_id for task in tasks]
-    known = known_tasks(connection, ids) if ids else {}
-    if known or len(set(ids)) < len(ids):
-        raise duplicate(next((task_id for task_id in ids if task_id in known), ids[0]))
-    if rows and not insert_new(connection, rows):
-        raise duplicate(ids[0])
+    if not rows:
+        return []
+    pushed = push(connection, [Push(rows, ignore_known=False, now_ms=now_ms)])[0]
+    if isinstance(pushed, DuplicateTask):
+        raise pushed
+    return pushed

@@ -23,6 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
+    literal_column,
     text,
     true,
 )
@@ -98,7 +99,10 @@ task_queue: Final = Table(
     Column("timeout_seconds", Double),
     Column("run_at_ms", BigInteger),
     Column("unique_key", String(255)),
+    Column("unique_mode", String(32)),
     Column("group_key", String(255)),
+    Column("then_id", String(36)),
+    Column("waits", String(20)),
     Column("fire_at", BigInteger),
     Column("extra", LongText),
     Column("position", BigInteger, nullable=False, server_default="0"),
@@ -123,12 +127,27 @@ task_queue: Final = Table(
         "scheduler_task_id",
         where="scheduler_task_id IS NOT NULL AND status IN ('pending', 'running', 'scheduled')",
     ),
+    _partial(
+        "task_queue_groups",
+        "task_type",
+        "group_key",
+        "priority",
+        "position",
+        where="status = 'pending' AND group_key IS NOT NULL",
+    ),
+    _partial("task_queue_members", "then_id", "status", where="then_id IS NOT NULL"),
     _for_mysql("task_queue_line", "status", "task_type", "priority", "position"),
+    _for_mysql("task_queue_groups", "group_key", "status", "task_type", "priority", "position"),
+    _for_mysql("task_queue_members", "then_id", "status"),
     _for_mysql("task_queue_times", "status", "completed_at", "run_at_ms"),
     _for_mysql("task_queue_of_schedule", "scheduler_task_id", "status"),
     Index("task_queue_position", "position"),
     **_ON_MYSQL,
 )
+
+PENDING: Final = task_queue.c.status == literal_column("'pending'")
+"""Spelt out rather than bound, so that a partial index is seen to fit."""
+RUNNING: Final = task_queue.c.status == literal_column("'running'")
 
 scheduler_task: Final = Table(
     "scheduler_task",
@@ -217,5 +236,42 @@ node: Final = Table(
     Column("id", String(255), primary_key=True),
     Column("started_ms", BigInteger, nullable=False),
     Column("heartbeat_ms", BigInteger, nullable=False),
+    Column("host", String(255), nullable=False, server_default=""),
+    Column("pid", BigInteger, nullable=False, server_default="0"),
+    Column("version", String(50), nullable=False, server_default=""),
+    Column("concurrency", Integer, nullable=False, server_default="0"),
+    Column("running", Integer, nullable=False, server_default="0"),
+    Column("scheduler", Boolean, nullable=False, server_default=false()),
+    Column("types", LongText),
+    **_ON_MYSQL,
+)
+
+unique_task: Final = Table(
+    "unique_task",
+    metadata,
+    Column("unique_key", ExactText(), primary_key=True),
+    Column("task_id", String(36)),
+    Column("pushed_ms", BigInteger, nullable=False, server_default="0"),
+    Column("keep_until_ms", BigInteger, nullable=False, server_default="0"),
+    Index("unique_task_pushed", "pushed_ms"),
+    **_ON_MYSQL,
+)
+"""Which task holds each unique key. The primary key is what makes two pushes of one key see each other."""
+
+task_limit: Final = Table(
+    "task_limit",
+    metadata,
+    Column("name", String(400), primary_key=True),
+    Column("free_at_us", BigInteger, nullable=False, server_default="0"),
+    Index("task_limit_free", "free_at_us"),
+    **_ON_MYSQL,
+)
+"""One row a limited type, locked while it is claimed from, and one a group with a rate. When each is free again."""
+
+paused_type: Final = Table(
+    "paused_type",
+    metadata,
+    Column("task_type", String(100), primary_key=True),
+    Column("paused_ms", BigInteger, nullable=False),
     **_ON_MYSQL,
 )

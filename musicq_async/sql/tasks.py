@@ -15,23 +15,38 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
+    insert,
     literal_column,
     or_,
     select,
+    union_all,
     update,
 )
 
 from musicq_async.errors import InvalidTask, LeaseLost, NotRunning, UsageError
+from musicq_async.model import lifecycle
 from musicq_async.model.lifecycle import Change
-from musicq_async.model.task import Lease, NewTask, Task, TaskState
+from musicq_async.model.limit import Limit
+from musicq_async.model.task import FINISHED, Lease, NewTask, Task, TaskState
 from musicq_async.ports import Heartbeat, TaskFilter, Wakeup
-from musicq_async.sql.claims import RUNNING, Claim, claim
+from musicq_async.sql.claims import Claim, Claimed, claim
 from musicq_async.sql.database import Database, commit_was_lost
-from musicq_async.sql.pushes import Push, push
-from musicq_async.sql.rows import CHANGED, TASK_COLUMNS, change_row, json_text, new_task_row, plain_text, task_of
-from musicq_async.sql.settling import lease_lost, settle, settle_of
-from musicq_async.sql.tables import task_queue
-from musicq_async.sql.task_writes import Row, leases_of, write_changes
+from musicq_async.sql.dialects import insert_missing
+from musicq_async.sql.pushes import Push, Pushed, push
+from musicq_async.sql.rows import (
+    CHANGED,
+    TASK_COLUMNS,
+    change_row,
+    json_text,
+    new_task_row,
+    plain_text,
+    task_of,
+    whole_task_row,
+)
+from musicq_async.sql.settling import Settle, lease_lost, settle, settle_of
+from musicq_async.sql.tables import RUNNING, paused_type, task_queue
+from musicq_async.sql.task_writes import Row, known_tasks, leases_of, write_changes
+from musicq_async.sql.unique import forget_keys
 
 _t = task_queue.c
 _SCHEDULED: Final = _t.status == literal_column("'scheduled'")
@@ -39,6 +54,8 @@ _UNFINISHED: Final[ColumnElement[bool]] = literal_column("task_queue.status IN (
 _STATUS: Final = CHANGED.index("status")
 AT_ONCE: Final = 1000
 """Rows that one transaction of promoting or purging touches: it must not hold up the pushes."""
+KEY_GRACE_MS: Final = 3_600_000
+"""For how long a unique key is remembered at least: longer than any clock is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +73,7 @@ class SqlTaskQueue:
         self._wakeup = wakeup
         self._position = 0
 
-    async def push(self, tasks: Sequence[NewTask], *, ignore_known: bool = False) -> list[bool]:
+    async def push(self, tasks: Sequence[NewTask], *, ignore_known: bool = False) -> list[str | None]:
         """Store all the tasks or none; see `musicq_async.ports.TaskQueue.push`."""
         now_ms = self._clock.time_ms()
         token = self._database.token()
@@ -64,49 +81,93 @@ class SqlTaskQueue:
         if not rows:
             return []
         try:
-            new: list[bool] = await self._database.submit(push, Push(rows, ignore_known))
+            pushed: Pushed = await self._database.submit(push, Push(rows, ignore_known, now_ms))
         except NotRunning:
             raise
         except UsageError as error:
             raise InvalidTask(f"a field of the task does not fit the database: {error}") from error
-        self._tell(tasks, new, now_ms)
-        return new
+        self._tell(tasks, pushed, now_ms)
+        return pushed
 
     def _next_position(self) -> int:
         self._position = position = max(self._position + 1, int(self._clock.time() * 1e6))
         return position
 
-    def _tell(self, tasks: Sequence[NewTask], new: list[bool], now_ms: int) -> None:
+    def _tell(self, tasks: Sequence[NewTask], pushed: Pushed, now_ms: int) -> None:
         if self._wakeup is None:
             return
         pending = 0
-        for task, is_new in zip(tasks, new, strict=True):
-            if is_new and task.run_at_ms is not None and task.run_at_ms > now_ms:
+        for task, known in zip(tasks, pushed, strict=True):
+            if task.waits is not None:
+                continue
+            if task.run_at_ms is not None and task.run_at_ms > now_ms:
                 self._wakeup.due(task.run_at_ms)
             else:
-                pending += is_new
+                pending += known is None
         if pending:
             self._wakeup.notify(pending)
 
-    async def claim(self, *, types: frozenset[str] | None, limit: int, owner: str, seconds: float) -> list[Lease]:
+    async def claim(
+        self,
+        *,
+        types: frozenset[str] | None,
+        limit: int,
+        owner: str,
+        seconds: float,
+        limits: tuple[Limit, ...] = (),
+        but: frozenset[str] = frozenset(),
+    ) -> list[Lease]:
         """Lend up to ``limit`` pending tasks; see `musicq_async.ports.TaskQueue.claim`.
 
         What was lent to a caller that was cancelled meanwhile is put back.
         """
-        wish = Claim(
-            types=types, limit=limit, owner=owner, milliseconds=round(seconds * 1000), token=self._database.token()
-        )
-        leases: list[Lease] = await self._database.submit(self._claim, wish, on_abandoned=self._put_back)
-        return leases
+        wish = self._wish(types=types, limit=limit, owner=owner, seconds=seconds, limits=limits, but=but)
+        claimed: Claimed = await self._database.submit(self._claim, wish, on_abandoned=self._put_back)
+        return self._given(claimed)
 
-    def _claim(self, connection: Connection, wishes: Sequence[Claim]) -> list[list[Lease]]:
+    def _wish(self, *, seconds: float, **rest: Any) -> Claim:
+        return Claim(milliseconds=round(seconds * 1000), token=self._database.token(), **rest)
+
+    def _given(self, claimed: Claimed) -> list[Lease]:
+        if claimed.opens_at_ms is not None and self._wakeup is not None:
+            self._wakeup.opens(claimed.opens_at_ms)
+        return claimed.leases
+
+    def _claim(self, connection: Connection, wishes: Sequence[Claim]) -> list[Claimed]:
         return claim(connection, wishes, now_ms=self._clock.time_ms())
 
-    def _put_back(self, leases: list[Lease]) -> None:
-        if leases:
-            self._database.post(_put_back, leases)
+    async def exchange(
+        self,
+        lease: Lease,
+        change: Change,
+        *,
+        types: frozenset[str] | None,
+        limit: int,
+        owner: str,
+        seconds: float,
+        limits: tuple[Limit, ...] = (),
+        but: frozenset[str] = frozenset(),
+    ) -> tuple[bool, list[Lease]]:
+        """Settle and claim in one transaction; see `musicq_async.ports.TaskQueue.exchange`."""
+        wish = self._wish(types=types, limit=limit, owner=owner, seconds=seconds, limits=limits, but=but)
+        item = settle_of(lease, change), wish
+        lost, claimed = await self._database.submit(
+            self._exchange, item, on_abandoned=lambda result: self._put_back(result[1])
+        )
+        self._tell_change(change)
+        return lost is None, self._given(claimed)
+
+    def _exchange(
+        self, connection: Connection, items: Sequence[tuple[Settle, Claim]]
+    ) -> list[tuple[LeaseLost | None, Claimed]]:
+        lost = settle(connection, [each for each, _ in items])
+        return list(zip(lost, self._claim(connection, [wish for _, wish in items]), strict=True))
+
+    def _put_back(self, claimed: Claimed) -> None:
+        if claimed.leases:
+            self._database.post(_put_back, claimed.leases)
             if self._wakeup is not None:
-                self._wakeup.notify(len(leases))
+                self._wakeup.notify(len(claimed.leases))
 
     async def heartbeat(self, leases: Iterable[Lease], *, seconds: float) -> Heartbeat:
         """Renew leases; see `musicq_async.ports.TaskQueue.heartbeat`."""
@@ -175,9 +236,59 @@ class SqlTaskQueue:
         )
         return await self._database.read(lambda connection: [task_of(row) for row in connection.execute(statement)])
 
-    async def counts(self) -> dict[tuple[str, TaskState], int]:
-        """Return how many tasks there are of each type in each state. Reads every row's place in an index."""
-        return await self._database.read(_counts)
+    async def counts(self, *, finished: bool = True) -> dict[tuple[str, TaskState], int]:
+        """Return how many tasks there are of each type in each state.
+
+        With the finished ones it reads every row's place in an index.
+        """
+        statement = _COUNTS if finished else _COUNTS_UNFINISHED
+        return await self._database.read(lambda connection: _counts(connection, statement))
+
+    async def members(self, then_id: str) -> dict[TaskState, int]:
+        """Return how many of the tasks that a task waits for are in each state."""
+        return await self._database.read(lambda connection: _members(connection, then_id))
+
+    async def release(self, task_id: str) -> TaskState | None:
+        """Let a task that waits for others go on; see `musicq_async.ports.TaskQueue.release`."""
+        now_ms = self._clock.time_ms()
+        state = await self._database.write(lambda connection: _release(connection, task_id, now_ms))
+        if state is TaskState.PENDING and self._wakeup is not None:
+            self._wakeup.notify()
+        return state
+
+    async def releasable(self, limit: int = 100) -> list[str]:
+        """Return the ids of tasks that wait for others which have all finished."""
+
+        def unit(connection: Connection) -> list[str]:
+            return list(connection.execute(_RELEASABLE, {"limit": limit}).scalars())
+
+        return await self._database.read(unit)
+
+    async def pause(self, task_type: str, *, paused: bool = True) -> None:
+        """Pause or resume a type."""
+        row = {"task_type": task_type, "paused_ms": self._clock.time_ms()}
+
+        def unit(connection: Connection) -> None:
+            if paused:
+                insert_missing(connection, paused_type, [row])
+            else:
+                connection.execute(delete(paused_type).where(paused_type.c.task_type == task_type))
+
+        await self._database.write(unit)
+        if not paused and self._wakeup is not None:
+            self._wakeup.notify()
+
+    async def paused(self) -> frozenset[str]:
+        """Return the types that are paused."""
+        return await self._database.read(lambda connection: frozenset(connection.execute(_PAUSED).scalars()))
+
+    async def restore(self, tasks: Sequence[Task]) -> int:
+        """Store tasks as they stood elsewhere; see `musicq_async.ports.TaskQueue.restore`."""
+        rows = [whole_task_row(task) for task in tasks]
+        restored = await self._database.write(lambda connection: _restore(connection, rows))
+        if restored and self._wakeup is not None:
+            self._wakeup.notify(restored)
+        return restored
 
     async def promote(self) -> int | None:
         """Make due tasks pending; see `musicq_async.ports.TaskQueue.promote`."""
@@ -208,6 +319,8 @@ class SqlTaskQueue:
             while deleted == AT_ONCE:
                 deleted = await self._database.write(functools.partial(_purge, state=state, before=before))
                 purged += deleted
+        before_ms = self._clock.time_ms() - KEY_GRACE_MS
+        await self._database.write(functools.partial(forget_keys, before_ms=before_ms))
         return purged
 
 
@@ -287,9 +400,33 @@ def _find(connection: Connection, which: TaskFilter) -> list[Task]:
     return [task_of(row) for row in connection.execute(statement)]
 
 
-def _counts(connection: Connection) -> dict[tuple[str, TaskState], int]:
+def _members(connection: Connection, then_id: str) -> dict[TaskState, int]:
+    rows = connection.execute(_MEMBERS, {"then": then_id})
+    return {TaskState(status): count for status, count in rows}
+
+
+def _release(connection: Connection, task_id: str, now_ms: int) -> TaskState | None:
+    if task_id not in leases_of(connection, [task_id]):  # also locks it
+        return None
+    task = task_of(connection.execute(_GET, {"task_id": task_id}).one())
+    change = lifecycle.release(task, _members(connection, task_id), now_ms=now_ms)
+    if change is None:
+        return None
+    write_changes(connection, {task_id: change_row(change)})
+    return change.status
+
+
+def _restore(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
+    known = known_tasks(connection, [row["task_id"] for row in rows])
+    missing = {row["task_id"]: row for row in rows if row["task_id"] not in known}
+    if missing:
+        connection.execute(insert(task_queue), list(missing.values()))
+    return len(missing)
+
+
+def _counts(connection: Connection, statement: Any) -> dict[tuple[str, TaskState], int]:
     counts: dict[tuple[str, TaskState], int] = {}
-    for task_type, status, count in connection.execute(_COUNTS):
+    for task_type, status, count in connection.execute(statement):
         try:
             counts[task_type, TaskState(status)] = count
         except ValueError:  # a word of another program; `task_of` shows such a row as failed
@@ -322,6 +459,30 @@ _GET: Final = select(*TASK_COLUMNS).where(_t.task_id == bindparam("task_id"))
 _PROGRESS: Final = update(task_queue).where(_t.task_id == bindparam("id")).values(progress=bindparam("text"))
 _RENEW: Final = update(task_queue).where(_t.task_id.in_(_IDS)).values(lease_until_ms=bindparam("until"))
 _COUNTS: Final = select(_t.task_type, _t.status, func.count()).group_by(_t.task_type, _t.status)
+_COUNTS_UNFINISHED: Final = union_all(
+    *(
+        select(_t.task_type, literal_column(f"'{state}'").label("status"), func.count().label("count"))
+        .where(_t.status == literal_column(f"'{state}'"))
+        .group_by(_t.task_type)
+        for state in sorted(set(TaskState) - FINISHED)
+    )
+)
+_MEMBERS: Final = select(_t.status, func.count()).where(_t.then_id == bindparam("then")).group_by(_t.status)
+_other: Final = task_queue.alias("other")
+_RELEASABLE: Final = (
+    select(_t.task_id)
+    .where(
+        _SCHEDULED,
+        _t.completed_at.is_(None),
+        _t.run_at_ms.is_(None),
+        _t.waits.is_not(None),
+        ~select(_other.c.task_id)
+        .where(_other.c.then_id == _t.task_id, _other.c.status.in_(sorted(set(TaskState) - FINISHED)))
+        .exists(),
+    )
+    .limit(bindparam("limit"))
+)
+_PAUSED: Final = select(paused_type.c.task_type)
 _NEXT_RUN_AT: Final = select(func.min(_t.run_at_ms)).where(_SCHEDULED, _t.completed_at.is_(None))
 _DUE: Final = (
     select(_t.task_id)

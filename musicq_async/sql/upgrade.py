@@ -12,9 +12,9 @@ from sqlalchemy import Connection, column, inspect, select, table, text, update
 
 from musicq_async.errors import BackendError, BackendUnavailable
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The newest revision in ``migrations/versions``; a test compares the two."""
-KNOWN: Final = frozenset({"0001"})
+KNOWN: Final = frozenset({"0001", "0002"})
 VERSION_TABLE: Final = "musicq_version"
 """Not alembic's default name: the database may be an application's own, with its own migrations."""
 _VERSION_TABLE: Final = table(VERSION_TABLE, column("version_num"))

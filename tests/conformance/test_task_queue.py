@@ -37,7 +37,7 @@ async def test_a_pushed_task_is_stored_as_it_was_given(bench) -> None:
         fire_at=1_700_000_000,
         extra={"note": "🎵", "n": [1]},
     )
-    assert await bench.queue.push([task]) == [True]
+    assert await bench.queue.push([task]) == [None]
     stored = await bench.stored("full")
     for name in NewTask.__struct_fields__:
         assert getattr(stored, name) == getattr(task, name), name
@@ -66,7 +66,7 @@ async def test_an_id_twice_in_one_push_is_refused(bench) -> None:
 async def test_known_ids_are_left_alone_where_asked(bench) -> None:
     await bench.push("a", params={"first": True})
     pushed = [bench.task("b"), bench.task("a", params={"first": False}), bench.task("b")]
-    assert await bench.queue.push(pushed, ignore_known=True) == [True, False, False]
+    assert await bench.queue.push(pushed, ignore_known=True) == [None, "a", "b"]
     assert (await bench.stored("a")).params == {"first": True}
 
 
@@ -112,7 +112,7 @@ async def test_a_refused_push_does_not_hurt_those_beside_it(bench) -> None:
     async with anyio.create_task_group() as group:
         for name in ("x", "taken", "y", "taken", "z"):
             group.start_soon(push, name)
-    assert results == {"x": [True], "y": [True], "z": [True], "taken": DuplicateTask}
+    assert results == {"x": [None], "y": [None], "z": [None], "taken": DuplicateTask}
 
 
 NAMES = [
@@ -587,7 +587,7 @@ async def test_purging_deletes_what_ended_before_and_nothing_else(bench) -> None
     assert await bench.queue.get("failed") is not None
     assert await bench.queue.purge(states={TaskState.FAILED: now + 60, TaskState.CANCELLED: now + 60}) == 1
     assert {task.task_id for task in await bench.queue.find(TaskFilter())} == {"kept", "running"}
-    assert await bench.queue.push([bench.task("done")]) == [True]
+    assert await bench.queue.push([bench.task("done")]) == [None]
 
 
 # Wakeups

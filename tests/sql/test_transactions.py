@@ -248,7 +248,7 @@ async def test_a_commit_whose_answer_was_lost_is_not_done_twice(bench, monkeypat
         return result
 
     monkeypatch.setattr(bench.database._transactions, "write", losing)
-    assert await bench.queue.push([bench.task("a"), bench.task("b")]) == [True, True]
+    assert await bench.queue.push([bench.task("a"), bench.task("b")]) == [None, None]
     lost.clear()
     leases = await bench.claim()
     assert leases == [] or len(leases) == 2
@@ -455,7 +455,7 @@ async def test_connections_that_the_server_closed_are_replaced_unseen(bench) -> 
                 connection.execute(text(f"KILL {number}"))
 
         await other.read(kill_all)
-    assert await bench.queue.push([bench.task("b")]) == [True]
+    assert await bench.queue.push([bench.task("b")]) == [None]
     assert (await bench.stored("a")).task_id == "a"
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import anyio
 import pytest
@@ -177,10 +178,38 @@ async def test_an_upgrade_that_died_half_way_is_finished() -> None:
         )
         await upgraded(url)
         async with open_database(url, clock=SystemClock()) as database:
-            assert await SqlTaskQueue(database).push([NewTask(task_id="🎵", task_type="t", params={})]) == [True]
+            assert await SqlTaskQueue(database).push([NewTask(task_id="🎵", task_type="t", params={})]) == [None]
 
 
 # New databases
+
+
+# A database of an earlier version of this package
+
+
+async def test_the_first_schema_is_brought_up_to_date_and_its_tasks_run(new) -> None:
+    kind = new.partition("+")[0]
+    text = (Path(__file__).parent / f"schema_0001_{kind}.sql").read_text(encoding="utf-8")
+    statements = [each for each in text.split(";\n") if each.strip()]
+    statements.append(
+        "INSERT INTO task_queue (task_id, task_type, params, status, created_at, position, unique_key) "
+        "VALUES ('first', 'work', '{\"n\": \"值\"}', 'pending', 1600000000, 7, 'k')"
+    )
+    if kind == "sqlite":
+        with sqlite3.connect(new.partition("///")[2]) as connection:
+            for statement in statements:
+                connection.execute(statement)
+        connection.close()
+    else:
+        execute(new, *statements)
+    async with open_database(new, clock=SystemClock()) as database:
+        await database.upgrade()
+        assert await database.version() == HEAD
+        queue = SqlTaskQueue(database)
+        await queue.push([NewTask(task_id="second", task_type="work", params={}, unique_key="k2")])
+        leases = await queue.claim(types=None, limit=5, owner="w", seconds=10)
+        assert [(lease.task.task_id, lease.task.params) for lease in leases] == [("first", {"n": "值"}), ("second", {})]
+        assert leases[0].task.unique_mode == "queued"
 
 
 @pytest.fixture(params=["sqlite", "mysql", "postgresql"])
