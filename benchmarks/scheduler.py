@@ -4,9 +4,10 @@
 
 1,000 of 100,000 schedules are due. Ours is timed from `Scheduler.start` until the last of their tasks is committed:
 schedules, ledger and tasks. APScheduler is timed for one pass over its job store, and its executor is a stub, so that
-handing over costs it nothing; its file has the same write-ahead log and the same `synchronous`. The idle check is what a
-scheduler asks when nothing is due. Lateness is from the second in which 1,000 schedules are due until a task's commit
-(or, in memory, until it is in the queue), for the scheduler alone in its process. Figures are times: lower is better.
+handing over costs it nothing; its file has the same write-ahead log and the same ``synchronous``. The idle check is
+what a scheduler asks when nothing is due. Lateness is from the second in which 1,000 schedules are due until a task's
+commit (or, in memory, until it is in the queue), for the scheduler alone in its process. Figures are times: lower is
+better.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ class Stub(BaseExecutor):
         super().__init__()
         self.submitted = 0
 
-    def submit_job(self, job: Any, run_times: Any) -> None:
+    def submit_job(self, job: Any, run_times: Any) -> None:  # noqa: ARG002 - the base's signature
         self.submitted += 1
 
     def _do_submit_job(self, job: Any, run_times: Any) -> None:

@@ -240,9 +240,11 @@ class Scheduler:
     async def _fire(self, ahead: Sequence[Schedule]) -> None:
         """Decide early, then write each group of schedules at its time."""
         decided: dict[str, Firing] = {}
+        now_ms = self._clock.time_ms()
         for index, schedule in enumerate(ahead):
-            if schedule.overlap == "allow":
-                firing = await self._decide(schedule, now_ms=schedule.due_at_ms or 0)
+            due_ms = schedule.due_at_ms or 0
+            if schedule.overlap == "allow" and due_ms > now_ms:
+                firing = await self._decide(schedule, now_ms=due_ms)
                 if firing is not None:
                     decided[schedule.task_id] = firing
             if index % CHUNK == CHUNK - 1:
@@ -253,18 +255,25 @@ class Scheduler:
                 if self._changed.is_set() or self._was_set_back():
                     return
             for chunk in _chunks(list(group)):
-                firings = [await self._decided(schedule, decided) for schedule in chunk]
-                await self._write([firing for firing in firings if firing is not None])
+                await self._write(await self._firings(chunk, decided))
                 await lowlevel.checkpoint()
 
-    async def _decided(self, schedule: Schedule, decided: dict[str, Firing]) -> Firing | None:
-        """Return the decision made ahead, or a new one if it needs to know of other tasks or has grown old."""
-        early = decided.get(schedule.task_id)
+    async def _firings(self, chunk: Sequence[Schedule], decided: dict[str, Firing]) -> list[Firing]:
+        """Return the decisions made ahead, and new ones of what needs to know of other tasks or has grown old.
+
+        The schedules of a chunk are due at one time.
+        """
         now_ms = self._clock.time_ms()
-        if early is not None and now_ms - (schedule.due_at_ms or 0) < LATE_MS:
-            return early
-        unfinished = [] if schedule.overlap == "allow" else await self._outlet.unfinished(schedule.task_id)
-        return await self._decide(schedule, now_ms=now_ms, unfinished=unfinished)
+        is_old = now_ms - (chunk[0].due_at_ms or 0) >= LATE_MS
+        firings: list[Firing] = []
+        for schedule in chunk:
+            firing = None if is_old else decided.get(schedule.task_id)
+            if firing is None:
+                unfinished = [] if schedule.overlap == "allow" else await self._outlet.unfinished(schedule.task_id)
+                firing = await self._decide(schedule, now_ms=now_ms, unfinished=unfinished)
+            if firing is not None:
+                firings.append(firing)
+        return firings
 
     async def _decide(self, schedule: Schedule, *, now_ms: int, unfinished: Sequence[Task] = ()) -> Firing | None:
         """Decide, or take a schedule that cannot be read out of the way of the others."""

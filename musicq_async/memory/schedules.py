@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Sequence
+
+import msgspec
 
 from musicq_async.errors import InvalidSchedule
 from musicq_async.model.schedule import Firing, Schedule
@@ -23,14 +26,20 @@ class MemorySchedules:
         """In the order of their making."""
         self._due: list[tuple[int, str, int]] = []
         """Heap of due time, id and version; entries of older versions are skipped."""
-        self._ledger: dict[str, set[int]] = {}
-        """Nominal times that are decided, by schedule."""
+        self._planned: list[tuple[int, str, int]] = []
+        """Entries that are not in the heap yet."""
+        self._serials: dict[str, int] = {}
+        """A number for each schedule that is stored; one that is deleted and added again has another."""
+        self._numbers = itertools.count()
+        self._ledger: dict[int, set[int]] = {}
+        """Serials of the schedules that a nominal time is decided for."""
         self._unsent: dict[str, NewTask] = {}
 
     async def add(self, schedule: Schedule) -> None:
         """Store a new schedule."""
         if schedule.task_id in self._schedules:
             raise InvalidSchedule(f"a schedule with the id {schedule.task_id!r} exists already; leave task_id out")
+        self._serials[schedule.task_id] = next(self._numbers)
         self._put(schedule)
 
     async def get(self, task_id: str) -> Schedule | None:
@@ -50,12 +59,13 @@ class MemorySchedules:
         return True
 
     async def delete(self, task_id: str) -> bool:
-        """Delete a schedule and its ledger; return whether it was there."""
-        self._ledger.pop(task_id, None)
+        """Delete a schedule; return whether it was there. Its ledger means nothing from now on."""
+        self._serials.pop(task_id, None)
         return self._schedules.pop(task_id, None) is not None
 
     async def due(self, before_ms: int, *, limit: int = 1000) -> list[Schedule]:
         """Return enabled schedules that are due by then, the earliest first."""
+        self._sort_in()
         found: list[Schedule] = []
         taken: list[tuple[int, str, int]] = []
         while self._due and self._due[0][0] <= before_ms and len(found) < limit:
@@ -74,31 +84,40 @@ class MemorySchedules:
 
     async def next_due_ms(self) -> int | None:
         """Return the earliest due time."""
+        self._sort_in()
         while self._due and self._current(self._due[0]) is None:
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else None
 
     async def record(self, firings: Sequence[Firing]) -> list[Firing]:
         """Write the firings whose version is still current; slots that are known are dropped with their tasks."""
+        schedules, unsent = self._schedules, self._unsent
         written = []
         for firing in firings:
-            stored = self._schedules.get(firing.schedule.task_id)
+            task_id = firing.schedule.task_id
+            stored = schedules.get(task_id)
             if stored is None or stored.version != firing.schedule.version:
                 continue
             self._put(firing.advanced)
-            known = self._ledger.setdefault(stored.task_id, set())
-            slots = tuple(slot for slot in firing.slots if slot.nominal not in known)
-            known.update(slot.nominal for slot in slots)
-            tasks = firing.tasks
-            if len(slots) != len(firing.slots):
-                kept = {slot.task_id for slot in slots}
-                tasks = tuple(task for task in tasks if task.task_id in kept)
-                firing = Firing(  # noqa: PLW2901 - what was written, in place of what was asked for
-                    schedule=firing.schedule, advanced=firing.advanced, slots=slots, tasks=tasks, cancel=firing.cancel
-                )
-            self._unsent.update((task.task_id, task) for task in tasks)
+            known = self._note(self._serials[task_id], firing)
+            if known:
+                firing = _without(firing, known)  # noqa: PLW2901 - what was written, in place of what was asked for
+            for task in firing.tasks:
+                unsent[task.task_id] = task
             written.append(firing)
         return written
+
+    def _note(self, serial: int, firing: Firing) -> list[int]:
+        """Write slots into the ledger; return the nominal times that it had."""
+        known = []
+        for slot in firing.slots:
+            fired = self._ledger.get(slot.nominal)
+            if fired is None:
+                fired = self._ledger[slot.nominal] = set()
+            if serial in fired:
+                known.append(slot.nominal)
+            fired.add(serial)
+        return known
 
     async def unsent(self) -> list[NewTask]:
         """Return tasks that `sent` has not confirmed."""
@@ -111,20 +130,22 @@ class MemorySchedules:
 
     async def prune(self, before: int) -> int:
         """Delete ledger rows older than this epoch second; return how many."""
-        pruned = 0
-        for known in self._ledger.values():
-            old = {nominal for nominal in known if nominal < before}
-            known.difference_update(old)
-            pruned += len(old)
-        return pruned
+        old = [nominal for nominal in self._ledger if nominal < before]
+        return sum([len(self._ledger.pop(nominal)) for nominal in old])
 
     def _put(self, schedule: Schedule) -> None:
         self._schedules[schedule.task_id] = schedule
         if schedule.enabled and schedule.due_at_ms is not None:
-            heapq.heappush(self._due, (schedule.due_at_ms, schedule.task_id, schedule.version))
-            if len(self._due) > 2 * len(self._schedules) + 1000:
-                self._due = [entry for entry in self._due if self._current(entry) is not None]
-                heapq.heapify(self._due)
+            self._planned.append((schedule.due_at_ms, schedule.task_id, schedule.version))
+
+    def _sort_in(self) -> None:
+        """Put what was planned into the heap: when somebody asks, not while schedules are being fired."""
+        for entry in self._planned:
+            heapq.heappush(self._due, entry)
+        self._planned.clear()
+        if len(self._due) > 2 * len(self._schedules) + 1000:
+            self._due = [entry for entry in self._due if self._current(entry) is not None]
+            heapq.heapify(self._due)
 
     def _current(self, entry: tuple[int, str, int]) -> Schedule | None:
         """Return the schedule of a heap entry if the entry still speaks of it as it is."""
@@ -132,3 +153,11 @@ class MemorySchedules:
         schedule = self._schedules.get(task_id)
         is_current = schedule is not None and schedule.version == version and schedule.due_at_ms == due_at_ms
         return schedule if is_current and schedule is not None and schedule.enabled else None
+
+
+def _without(firing: Firing, known: Sequence[int]) -> Firing:
+    """Drop the slots that the ledger knows, with their tasks."""
+    slots = tuple(slot for slot in firing.slots if slot.nominal not in known)
+    kept = {slot.task_id for slot in slots}
+    tasks = tuple(task for task in firing.tasks if task.task_id in kept)
+    return msgspec.structs.replace(firing, slots=slots, tasks=tasks)

@@ -26,6 +26,10 @@ REMEMBERED: Final = 100
 LOOK_AGAIN_MS: Final = (250, 5_000)
 """How soon, at least and at most, a buffered slot looks again whether the running task has ended."""
 _NAMESPACE: Final = uuid.UUID("6f0c1b1e-5f0e-4a57-9a3b-0d6b2f6a7c11").bytes
+_VARIANTS: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""What UUIDs have at their 17th digit: two of its bits say by whose rules they are made."""
+
+_ENQUEUED: Final = SlotOutcome.ENQUEUED
 
 
 def first_slot(schedule: Schedule, *, after: int) -> int | None:
@@ -117,12 +121,15 @@ def fire(
         run_count=schedule.run_count + len(fired),
         missed_count=schedule.missed_count + missed,
         skipped_count=schedule.skipped_count + len(skipped),
+        version=schedule.version + 1,
+        updated_at=now_ms // 1000,
     )
+    tasks = tuple([task_of(schedule, slot, default_max_retries=default_max_retries) for slot in fired])
     return Firing(
         schedule=schedule,
-        advanced=_stamped(planned(advanced, now_ms=now_ms, after=last), schedule, now_ms),
-        slots=_ledger(schedule, (first, last), fired=fired, skipped=skipped, missed=missed),
-        tasks=tuple(task_of(schedule, slot, default_max_retries=default_max_retries) for slot in fired),
+        advanced=planned(advanced, now_ms=now_ms, after=last),
+        slots=_ledger(schedule, (first, last), tasks=tasks, skipped=skipped, missed=missed),
+        tasks=tasks,
         cancel=cancel,
     )
 
@@ -143,8 +150,9 @@ def task_of(schedule: Schedule, slot: int, *, default_max_retries: int = DEFAULT
 
 def task_id_of(schedule_id: str, slot: int) -> str:
     """Return the id of the task of one slot: a UUID of version 5."""
-    digest = hashlib.sha1(_NAMESPACE + f"{schedule_id}:{slot}".encode(), usedforsecurity=False).digest()
-    return str(uuid.UUID(bytes=digest[:16], version=5))
+    text = hashlib.sha1(_NAMESPACE + f"{schedule_id}:{slot}".encode(), usedforsecurity=False).hexdigest()
+    variant = _VARIANTS[text[16]]
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
 
 
 def _next(schedule: Schedule, after: int) -> int | None:
@@ -296,14 +304,14 @@ def _buffered(schedule: Schedule, first: int, now_ms: int) -> Firing:
 
 
 def _ledger(
-    schedule: Schedule, span: tuple[int, int], *, fired: list[int], skipped: list[int], missed: int
+    schedule: Schedule, span: tuple[int, int], *, tasks: Sequence[NewTask], skipped: list[int], missed: int
 ) -> tuple[Slot, ...]:
     """Name what was enqueued, and the newest of what was not."""
-    rows = [
-        Slot(nominal=slot, outcome=SlotOutcome.ENQUEUED, task_id=task_id_of(schedule.task_id, slot)) for slot in fired
-    ]
+    rows = [Slot(nominal=task.fire_at or 0, outcome=_ENQUEUED, task_id=task.task_id) for task in tasks]
+    if len(rows) == 1 and span[0] == span[1]:  # in time, which is nearly always
+        return (rows[0],)
+    known = {*(row.nominal for row in rows), *skipped}
     rows += [Slot(nominal=slot, outcome=SlotOutcome.SKIPPED_OVERLAP) for slot in skipped[-REMEMBERED:]]
-    known = {*fired, *skipped}
     return (*rows, *_passed(schedule, span, known, missed))
 
 

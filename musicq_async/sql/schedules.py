@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -136,6 +137,8 @@ class SqlScheduleStore:
 
     def _record(self, connection: Connection, firings: Sequence[Firing]) -> list[Firing]:
         """Advance the schedules, then write ledger and tasks: with the schedules' rows locked, nobody else can."""
+        if connection.dialect.name == "sqlite" and self._record_at_once(connection, firings):
+            return list(firings)
         versions = _versions(connection, firings)
         current = [each for each in firings if versions.get(each.schedule.task_id) == each.schedule.version]
         known = _known_slots(connection, current)
@@ -151,6 +154,23 @@ class SqlScheduleStore:
         if commit_was_lost(connection):
             fresh += [each for each in firings if versions.get(each.schedule.task_id) == each.advanced.version]
         return fresh
+
+    def _record_at_once(self, connection: Connection, firings: Sequence[Firing]) -> bool:
+        """Write firings that are all current and whose slots are all new, or nothing; return whether they were.
+
+        SQLite has no other writer meanwhile, so that the statements themselves can say whether they met what was read.
+        """
+        ledger = [tuple(row.values()) for firing in firings for row in self._ledger_rows(firing)]
+        advances = [_advancing(firing) for firing in firings]
+        savepoint = connection.begin_nested()
+        if not _all_written(connection, _ADVANCE_SQLITE, advances) or not _all_written(connection, _LEDGER, ledger):
+            savepoint.rollback()
+            return False
+        savepoint.commit()
+        if self.enqueues:
+            self._enqueue(connection, [task for firing in firings for task in firing.tasks])
+            _cancel(connection, [task_id for firing in firings for task_id in firing.cancel], self._now_ms())
+        return True
 
     def _now_ms(self) -> int:
         return self._database.clock.time_ms()
@@ -253,10 +273,19 @@ def _without(firing: Firing, known: set[int]) -> Firing:
     )
 
 
+def _all_written(connection: Connection, statement: str, rows: list[tuple[Any, ...]]) -> bool:
+    return not rows or connection.exec_driver_sql(statement, rows).rowcount == len(rows)
+
+
+def _advancing(firing: Firing) -> tuple[Any, ...]:
+    """Return the values of `_ADVANCE_SQLITE`."""
+    return (*_advanced_values(firing.advanced), firing.schedule.task_id, firing.schedule.version)
+
+
 def _advance(connection: Connection, firings: Sequence[Firing]) -> None:
     """Write what firing changes about a schedule. An edit has its own way, `SqlScheduleStore.replace`."""
     rows = [
-        {"id": firing.schedule.task_id, **{name: getattr(firing.advanced, name) for name in _ADVANCING}}
+        {"id": firing.schedule.task_id, **dict(zip(_ADVANCING, _advanced_values(firing.advanced), strict=True))}
         for firing in sorted(firings, key=lambda firing: firing.schedule.task_id)
     ]
     if rows:
@@ -278,6 +307,8 @@ def _cancel(connection: Connection, task_ids: Sequence[str], now_ms: int) -> Non
         write_changes(connection, changes)
 
 
+_LEDGER_COLUMNS: Final = ("schedule_id", "nominal", "outcome", "task_id", "node", "unsent", "task")
+"""In the order of `SqlScheduleStore._ledger_rows`."""
 _ADVANCING: Final = (
     "last_run_at",
     "next_run_at",
@@ -288,6 +319,14 @@ _ADVANCING: Final = (
     "missed_count",
     "skipped_count",
     "version",
+)
+_advanced_values: Final = attrgetter(*_ADVANCING)
+_ADVANCE_SQLITE: Final = (
+    f"UPDATE scheduler_task SET {', '.join(f'{name} = ?' for name in _ADVANCING)} WHERE task_id = ? AND version = ?"  # noqa: S608 - our own names
+)
+_LEDGER: Final = (
+    f"INSERT INTO schedule_fire ({', '.join(_LEDGER_COLUMNS)}) VALUES ({', '.join('?' * len(_LEDGER_COLUMNS))})"  # noqa: S608 - our own names
+    " ON CONFLICT DO NOTHING"
 )
 _DUE: Final = (
     select(*SCHEDULE_COLUMNS)
