@@ -702,6 +702,11 @@ class TaskLine(queue.Queue[Any]):
         super().__init__(self.maxsize)
 
 
+_Entry = tuple[Any, float, float, float, int]
+"""Value and deadline; the deadline that the key is filed under and the one from which on it is filed anew; the level of
+its slot, -1 if it has none."""
+
+
 class ValueStore:
     """Values by key, some with a deadline.
 
@@ -724,9 +729,7 @@ class ValueStore:
         self._reset()
 
     def _reset(self) -> None:
-        self._entries: dict[
-            str, tuple[Any, float, int, float]
-        ] = {}  # value, deadline, level (-1: not filed), deadline it is filed under
+        self._entries: dict[str, _Entry] = {}
         self._slots: list[dict[int, dict[str, None]]] = [{} for _ in self._RATES]
 
     def __len__(self) -> int:
@@ -740,9 +743,9 @@ class ValueStore:
         if ttl is None:
             self._file_anew(key, value, math.inf, -1)
             return
-        known, seconds, level, width = self._measured
+        known, seconds = self._measured
         if ttl is not known:  # most programs use few, so that this one is often the one before
-            _, seconds, level, width = self._measured = self._measure(ttl)
+            _, seconds = self._measured = self._measure(ttl)
         deadline = self.clock() + seconds
         lock = self._lock
         lock.acquire()  # ``with`` costs twice as much
@@ -750,21 +753,19 @@ class ValueStore:
             entries = self._entries
             old = entries.get(key)
             if old is not None:
-                _, _, old_level, filed = old
-                if old_level == level and 0 <= deadline - filed < width:
-                    entries[key] = (value, deadline, level, filed)
+                _, _, filed, until, level = old
+                if filed <= deadline < until:
+                    entries[key] = (value, deadline, filed, until, level)
                     return
         finally:
             lock.release()
-        self._file_anew(key, value, deadline, level)
+        self._file_anew(key, value, deadline, self._level(seconds))
 
-    def _measure(self, ttl: float) -> tuple[float, float, int, float]:
-        """Return a checked ``ttl`` with its seconds, its level and the width of the slots there."""
+    def _measure(self, ttl: float) -> tuple[float, float]:
+        """Return a checked ``ttl`` with its seconds."""
         if not isinstance(ttl, (int, float)) or not ttl > 0:
             raise ValueError(f"ttl must be a number of seconds above 0, or None to keep the value, not {ttl!r}.")
-        seconds = min(ttl, self._LONGEST)
-        level = self._level(seconds)
-        return ttl, seconds, level, self._WIDTHS[level]
+        return ttl, min(ttl, self._LONGEST)
 
     def get(self, key: str) -> Any | None:
         """Return the value, or ``None`` from its deadline on."""
@@ -779,7 +780,7 @@ class ValueStore:
             entry = self._entries.pop(key, None)
             if entry is None:
                 return False
-            if entry[2] >= 0:
+            if entry[4] >= 0:
                 self._unfile(key, entry)
             return entry[1] > self.clock()
 
@@ -833,13 +834,16 @@ class ValueStore:
     def _file_anew(self, key: str, value: Any, deadline: float, level: int) -> None:
         with self._lock:
             old = self._entries.get(key)
-            if old is not None and old[2] >= 0:
+            if old is not None and old[4] >= 0:
                 self._unfile(key, old)
-            self._entries[key] = (value, deadline, level, deadline)
-            if level >= 0:
-                self._file(key, deadline, level)
+            self._file(key, value, deadline, level)
 
-    def _file(self, key: str, deadline: float, level: int) -> None:
+    def _file(self, key: str, value: Any, deadline: float, level: int) -> None:
+        """Store an entry, and its key in a slot of this level unless it has none."""
+        if level < 0:
+            self._entries[key] = (value, deadline, deadline, deadline, level)
+            return
+        self._entries[key] = (value, deadline, deadline, deadline + self._WIDTHS[level], level)
         slot = int(deadline * self._RATES[level])
         slots = self._slots[level]
         if slot in slots:
@@ -847,9 +851,9 @@ class ValueStore:
         else:
             slots[slot] = {key: None}
 
-    def _unfile(self, key: str, entry: tuple[Any, float, int, float]) -> None:
-        level = entry[2]
-        slot = int(entry[3] * self._RATES[level])
+    def _unfile(self, key: str, entry: _Entry) -> None:
+        level = entry[4]
+        slot = int(entry[2] * self._RATES[level])
         keys = self._slots[level].get(slot, {})
         keys.pop(key, None)
         if not keys:
@@ -871,14 +875,12 @@ class ValueStore:
                     gone += self._drop([key for key in keys if self._entries[key][1] <= now][:room])
                     continue
                 for key, _ in [keys.popitem() for _ in range(min(room, len(keys)))]:
-                    value, deadline, _, _ = self._entries[key]
+                    value, deadline, _, _, _ = self._entries[key]
                     if deadline <= now:
                         del self._entries[key]
                         gone += 1
                     else:
-                        finer = self._level(deadline - now)
-                        self._entries[key] = (value, deadline, finer, deadline)
-                        self._file(key, deadline, finer)
+                        self._file(key, value, deadline, self._level(deadline - now))
                         moved += 1
                 if not keys:
                     del self._slots[level][slot]
