@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,6 +19,7 @@ from musicq_async.engine.host import Host
 from musicq_async.engine.janitor import Janitor
 from musicq_async.engine.keeper import LeaseKeeper
 from musicq_async.engine.outlets import PlainOutlet, QueueOutlet
+from musicq_async.engine.presence import Presence, shown
 from musicq_async.engine.registry import Handlers
 from musicq_async.engine.scheduler import Scheduler as StoredScheduler
 from musicq_async.engine.signal import WorkSignal
@@ -30,7 +32,7 @@ from musicq_async.memory.tasks import MemoryTasks
 from musicq_async.model.task import DEFAULT_MAX_RETRIES, TaskState
 from musicq_async.observe.fanout import Events
 from musicq_async.observe.secrets import redact
-from musicq_async.ports import Clock, TaskQueue
+from musicq_async.ports import Clock, NodeStore, TaskQueue
 from musicq_async.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ class MusicQ:
         library: Library,
         workers: Workers,
         backend: TaskQueue,
+        nodes: NodeStore,
+        signal: WorkSignal,
         clock: Clock,
     ) -> None:
         self.settings = settings
@@ -63,6 +67,8 @@ class MusicQ:
         self.library = library
         self._workers = workers
         self._backend = backend
+        self._nodes = nodes
+        self._signal = signal
         self._clock = clock
         self._stopped = anyio.Event()
         self.get_task = queue.get_task
@@ -70,7 +76,24 @@ class MusicQ:
         self.cancel_task = queue.cancel_task
         self.retry_task = queue.retry_task
         self.retry_failed = queue.retry_failed
+        self.pause_type = queue.pause_type
+        self.resume_type = queue.resume_type
+        self.paused_types = queue.paused_types
         self.purge = queue.purge
+
+    async def push_in_session(self, session: Any, tasks: dict[str, Any] | Iterable[dict[str, Any]]) -> list[str]:
+        """Push tasks inside the caller's own transaction: they exist if, and only if, the caller's data does.
+
+        ``session`` is an open SQLAlchemy ``AsyncSession`` (or ``AsyncConnection``) on the database that holds the
+        queue; this neither commits nor rolls back. Returns the ids. Raises `UsageError` where the queue is in memory
+        or Redis, `InvalidTask`, `DuplicateTask`, and what SQLAlchemy raises.
+        """
+        url = self.settings.queue_url
+        if url == MEMORY or _is_redis(url):
+            raise UsageError("push_in_session needs a queue in an SQL database: set queue_url to it, or leave it empty")
+        new = [self.queue.accepted(task) for task in ([tasks] if isinstance(tasks, dict) else tasks)]
+        pushed = await _sql().push_in_session(session, new, clock=self._clock, on_commit=self._signal.look)
+        return [known or task.task_id for known, task in zip(pushed, new, strict=True)]
 
     async def run_until_idle(self) -> None:
         """Wait until no task that this process handles is left to run, retries included. See `engine.drain`."""
@@ -78,6 +101,11 @@ class MusicQ:
             raise UsageError("concurrency is 0: this application runs no workers, so nothing would ever become idle")
         types = None if self.settings.queue_url == MEMORY else self.handlers.types
         await until_idle(self._backend, self._workers, clock=self._clock, types=types)
+
+    async def nodes(self) -> list[dict[str, Any]]:
+        """Return the processes on this database, as dicts: ``node``, ``alive``, ``heartbeat_ms``, ``running``, ..."""
+        now_ms = self._clock.time_ms()
+        return [shown(node, now_ms=now_ms) for node in await self._nodes.nodes()]
 
     async def run(self) -> None:
         """Serve until `stop` is called or this is cancelled."""
@@ -91,10 +119,11 @@ class MusicQ:
     async def doctor(self) -> list[dict[str, Any]]:
         """Return what was looked at: dicts with ``name``, ``ok``, ``message`` and ``cure``."""
         counts = await self._backend.counts()
-        waiting = sorted(
-            {kind for (kind, state), count in counts.items() if state is TaskState.PENDING and count}
-            - self.handlers.types
-        )
+        nodes = [node for node in await self.nodes() if node["alive"]]
+        handled = self.handlers.types.union(*(node["types"] for node in nodes))
+        pending = {kind for (kind, state), count in counts.items() if state is TaskState.PENDING and count}
+        waiting = sorted(pending - handled)
+        paused = await self.paused_types()
         findings = [
             {
                 "name": "database",
@@ -109,6 +138,20 @@ class MusicQ:
                 if waiting
                 else "every waiting task has a handler",
                 "cure": "run with --handlers MODULE:NAME that registers them, or cancel the tasks" if waiting else None,
+            },
+        ]
+        findings += [
+            {
+                "name": "nodes",
+                "ok": True,
+                "message": f"{len(nodes)} alive, {_running(nodes)} tasks running",
+                "cure": None,
+            },
+            {
+                "name": "paused types",
+                "ok": not pending.intersection(paused),
+                "message": ", ".join(paused) or "none",
+                "cure": "resume them, or leave them paused" if paused else None,
             },
         ]
         folder = await anyio.Path(self.settings.music_dir).expanduser()
@@ -126,6 +169,10 @@ class MusicQ:
             }
         )
         return findings
+
+
+def _running(nodes: list[dict[str, Any]]) -> int:
+    return sum(node["running"] for node in nodes)
 
 
 @asynccontextmanager
@@ -160,6 +207,7 @@ async def open_musicq(
         tasks = Tasks(
             queue, store, merged, clock=clock, sink=events, signal=signal, keeper=keeper, owner=owner,
             cancel_here=workers.cancel,
+            pause_here=lambda task_type, paused: workers.pause(task_type, paused=paused),
         )  # fmt: skip
         workers.tasks = tasks
         enqueues = settings.queue_url == settings.database_url
@@ -178,12 +226,18 @@ async def open_musicq(
             rescue_interval=None if in_memory else 2.0, redact=redact,
         )  # fmt: skip
         stack.push_async_callback(tasks.close)
-        await stack.enter_async_context(_Running(keeper, janitor, workers, settings))
+        nodes = _sql().SqlNodes(database)
+        presence = Presence(
+            nodes, owner, clock=clock, sink=events, running=lambda: workers.running, redact=redact,
+            version=version("musicq_async"), concurrency=settings.concurrency, scheduler=settings.scheduler,
+            types=sorted(merged.types) if settings.concurrency else [],
+        )  # fmt: skip
+        await stack.enter_async_context(_Running(keeper, janitor, presence, workers, settings))
         if settings.scheduler:
             await stack.enter_async_context(scheduler)
         yield MusicQ(
             settings=settings, queue=tasks, scheduler=scheduler, handlers=merged, events=events, library=library,
-            workers=workers, backend=queue, clock=clock,
+            workers=workers, backend=queue, nodes=nodes, signal=signal, clock=clock,
         )  # fmt: skip
 
 
@@ -205,16 +259,19 @@ class _Background:
 class _Running:
     """Workers with what keeps their leases and their queue in order. On leaving, the workers end first."""
 
-    def __init__(self, keeper: LeaseKeeper, janitor: Janitor, workers: Workers, settings: Settings) -> None:
-        self._keeper, self._janitor, self._workers, self._settings = keeper, janitor, workers, settings
+    def __init__(
+        self, keeper: LeaseKeeper, janitor: Janitor, presence: Presence, workers: Workers, settings: Settings
+    ) -> None:
+        self._support_work = (keeper.run, janitor.run, presence.run)
+        self._workers, self._settings = workers, settings
         self._support = Host("musicq support")
         self._host = Host("musicq workers")
         self._ended = anyio.Event()
 
     async def __aenter__(self) -> Self:
         await self._support.open()
-        await self._support.start(self._keeper.run)
-        await self._support.start(self._janitor.run)
+        for work in self._support_work:
+            await self._support.start(work)
         await self._host.open()
         if self._settings.concurrency:
             await self._host.start(self._work)
@@ -303,6 +360,10 @@ class Scheduler(StoredScheduler):
                 await self._home.close()
 
 
+def _is_redis(url: str) -> bool:
+    return url.startswith(("redis://", "rediss://", "unix://"))
+
+
 def _sql() -> Any:
     from musicq_async import sql  # noqa: PLC0415 - SQLAlchemy takes 300 ms
 
@@ -347,7 +408,7 @@ async def _queue(
     url = settings.queue_url
     if url == MEMORY:
         return MemoryTasks(clock=clock, wakeup=signal), None
-    if url.startswith(("redis://", "rediss://")):
+    if _is_redis(url):
         raise SettingsError("queue_url: Redis queues are not in this version; use a database or memory://")
     own = database if url == settings.database_url else await stack.enter_async_context(_open(url, clock))
 

@@ -31,18 +31,28 @@ async def until_idle(
 
 
 async def _is_idle(queue: TaskQueue, clock: Clock, types: frozenset[str] | None, horizon: float) -> bool:
-    counts = await queue.counts()
-    ours = {key: count for key, count in counts.items() if types is None or key[0] in types}
-    if any(state in {TaskState.PENDING, TaskState.RUNNING} for _, state in ours):
+    waiting = await _unfinished(queue, types)
+    if any(state is not TaskState.SCHEDULED for _, state in waiting):
         return False
     latest_ms = clock.time_ms() + round(horizon * 1000)
-    for name in [name for name, state in ours if state is TaskState.SCHEDULED]:
+    for name, _ in waiting:
         after: str | None = None
         while page := await queue.find(TaskFilter(state=TaskState.SCHEDULED, type=name, limit=PAGE, after=after)):
             if any(_is_awaited(task, latest_ms) for task in page):
                 return False
             after = page[-1].task_id
-    return True
+    return await _unfinished(queue, types) == waiting  # none became pending while we looked
+
+
+async def _unfinished(queue: TaskQueue, types: frozenset[str] | None) -> dict[tuple[str, TaskState], int]:
+    """Count what may still run: pending tasks of a paused type do not."""
+    counts = await queue.counts(finished=False)
+    paused = await queue.paused() if counts else frozenset()
+    return {
+        (name, state): count
+        for (name, state), count in counts.items()
+        if (types is None or name in types) and not (state is TaskState.PENDING and name in paused)
+    }
 
 
 def _is_awaited(task: Task, latest_ms: int) -> bool:

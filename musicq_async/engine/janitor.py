@@ -1,4 +1,4 @@
-"""What nobody else does: scheduled tasks become pending in time, tasks of dead workers run again, old rows go."""
+"""What nobody else does: scheduled tasks become pending in time, dead workers' tasks run again, old rows go."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import anyio
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
+from musicq_async.engine.batches import release_after
 from musicq_async.engine.outage import Outage
 from musicq_async.engine.signal import WorkSignal
 from musicq_async.engine.telling import settled
@@ -23,8 +24,11 @@ LEDGER_AGE: Final = 7 * 86_400
 """Seconds that a schedule's slots are remembered: longer than any clock is wrong."""
 
 
+RELEASE_INTERVAL: Final = 2.0
+
+
 class Janitor:
-    """Three timers: `promote` sleeps until the next scheduled task is due, `rescue` and `sweep` come round.
+    """Timers: `promote` sleeps until the next scheduled task is due; `rescue`, `release` and `sweep` come round.
 
     ``rescue_interval`` ``None`` never looks for dead workers: right for a queue in memory, which dies with them.
     ``poll_interval`` is how late another process's delayed task is seen; infinite where ``signal`` hears of all.
@@ -70,6 +74,7 @@ class Janitor:
                 group.start_soon(self._every, self._sweep_interval, self.sweep)
                 if self._rescue_interval is not None:
                     group.start_soon(self._every, self._rescue_interval, self.rescue)
+                group.start_soon(self._every, RELEASE_INTERVAL, self.release)
                 task_status.started()
         finally:
             self._signal.on_due(None)
@@ -81,6 +86,11 @@ class Janitor:
                 await self._rescue(task)
             if len(tasks) < 100:
                 return
+
+    async def release(self) -> None:
+        """Let tasks go on that wait for others which have finished, where the one who finished the last could not."""
+        for task_id in await self._queue.releasable():
+            await release_after(self._queue, task_id, sink=self._sink)
 
     async def sweep(self) -> None:
         """Delete finished tasks, expired values and ledger rows whose time is over."""
@@ -111,6 +121,8 @@ class Janitor:
         now_ms = self._clock.time_ms()
         change = settle(task, Crash(), now_ms=now_ms, draw=0.0, max_crashes=self._max_crashes)
         if await self._queue.change(task, change):
+            if change.status in FINISHED:
+                await release_after(self._queue, task.then_id, sink=self._sink)
             self._sink.emit(settled(task, Crash(), change, attempt=task.attempt, seconds=0.0, now_ms=now_ms))
 
     async def _tried(self, work: Callable[[], Awaitable[int | None]] | Callable[[], Awaitable[None]]) -> int | None:

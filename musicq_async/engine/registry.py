@@ -12,6 +12,7 @@ import msgspec
 
 from musicq_async.engine.context import TaskContext
 from musicq_async.errors import UsageError
+from musicq_async.model.limit import Limit
 from musicq_async.model.task import DEFAULT_MAX_RETRIES
 
 __all__ = ["Handler", "Handlers", "TaskContext"]
@@ -37,8 +38,8 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     """Name under which a keyword-only context is passed."""
     max_retries: int = DEFAULT_MAX_RETRIES
     timeout: float | None = None
-    concurrency: int | None = None
-    rate: float | None = None
+    limit: Limit | None = None
+    """What holds for its tasks on all nodes together."""
     builtin: bool = False
     is_plain: bool = False
     """Whether it is called with params alone, on the event loop, without a timeout: the fastest way."""
@@ -80,6 +81,11 @@ class Handlers:
         """The handlers themselves; workers read it, and see what is registered later."""
         return self._handlers
 
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits of the types that have any."""
+        return tuple(handler.limit for handler in self._handlers.values() if handler.limit is not None)
+
     def get(self, task_type: str) -> Handler | None:
         """Return the handler of a type."""
         return self._handlers.get(task_type)
@@ -96,6 +102,8 @@ class Handlers:
         timeout: float | None = ...,
         concurrency: int | None = ...,
         rate: float | None = ...,
+        group_concurrency: int | None = ...,
+        group_rate: float | None = ...,
         replace: bool = ...,
         builtin: bool = ...,
     ) -> Callable[[Function], Function]: ...
@@ -110,6 +118,8 @@ class Handlers:
         timeout: float | None = ...,
         concurrency: int | None = ...,
         rate: float | None = ...,
+        group_concurrency: int | None = ...,
+        group_rate: float | None = ...,
         replace: bool = ...,
         builtin: bool = ...,
     ) -> Function: ...
@@ -123,20 +133,27 @@ class Handlers:
         timeout: float | None = None,
         concurrency: int | None = None,
         rate: float | None = None,
+        group_concurrency: int | None = None,
+        group_rate: float | None = None,
         replace: bool = False,
         builtin: bool = False,
     ) -> Any:
         """Register a handler: ``@handlers.register("send_email", timeout=30)``, or give the function as well.
 
         ``max_retries`` is how many attempts may follow the first, where the task does not say. ``timeout`` is in
-        seconds for each attempt. ``concurrency`` is how many tasks of this type run at once in this process, ``rate``
-        how many begin in a second. ``replace`` takes the place of a handler of the same type, of a built-in one too.
+        seconds for each attempt. ``concurrency`` is how many tasks of this type run at once, ``rate`` how many begin
+        in a second, on all nodes together; ``group_concurrency`` and ``group_rate`` are the same for the tasks of
+        this type that share a ``group_key``. ``replace`` takes the place of a handler of the same type, of a built-in
+        one too.
         Raises `UsageError` if the type has a handler already, the function cannot be one, or a value is out of range.
         """
         if not isinstance(name, str):
             return self.register(_own_name(name), name)
         _check_name(name)
-        limits = _checked_limits(max_retries=max_retries, timeout=timeout, concurrency=concurrency, rate=rate)
+        _check_numbers(max_retries=max_retries, timeout=timeout)
+        limit = _limit(
+            name, concurrency=concurrency, rate=rate, group_concurrency=group_concurrency, group_rate=group_rate
+        )
 
         def registered(function: Function) -> Function:
             if name in self._handlers and not replace:
@@ -144,8 +161,9 @@ class Handlers:
             shape = _shape(function, name)
             is_plain = shape["is_async"] and not shape["takes_context"] and timeout is None
             self._handlers[name] = Handler(
-                task_type=name, function=function, builtin=builtin, is_plain=is_plain, **shape, **limits
-            )
+                task_type=name, function=function, max_retries=max_retries, timeout=timeout, limit=limit,
+                builtin=builtin, is_plain=is_plain, **shape,
+            )  # fmt: skip
             self.version += 1
             if replace:
                 self._replacing.add(name)
@@ -176,17 +194,22 @@ def _check_name(name: str) -> None:
         raise UsageError(f"register: name must be 1 to {LONGEST_TYPE} characters without outer blanks, not {name!r}")
 
 
-def _checked_limits(
-    *, max_retries: int, timeout: float | None, concurrency: int | None, rate: float | None
-) -> dict[str, Any]:
+def _check_numbers(*, max_retries: int, timeout: float | None) -> None:
     _check("max_retries", max_retries, whole=True, least=0)
     if timeout is not None:
         _check("timeout", timeout, above=0)
-    if concurrency is not None:
-        _check("concurrency", concurrency, whole=True, least=1)
-    if rate is not None:
-        _check("rate", rate, above=0)
-    return {"max_retries": max_retries, "timeout": timeout, "concurrency": concurrency, "rate": rate}
+
+
+def _limit(name: str, **given: Any) -> Limit | None:
+    """Return the limits of a type, or ``None`` where there is none."""
+    for field, value in given.items():
+        if value is None:
+            continue
+        if field.endswith("concurrency"):
+            _check(field, value, whole=True, least=1)
+        else:
+            _check(field, value, above=0)
+    return None if all(value is None for value in given.values()) else Limit(task_type=name, **given)
 
 
 def _check(

@@ -6,23 +6,30 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import msgspec
+
 from musicq_async.core import checked_task
+from musicq_async.engine.batches import release_after
 from musicq_async.engine.ids import new_task_id
 from musicq_async.engine.keeper import LeaseKeeper
-from musicq_async.engine.registry import Handlers
+from musicq_async.engine.registry import LONGEST_TYPE, Handlers
 from musicq_async.engine.signal import WorkSignal
-from musicq_async.errors import BackendError, LeaseLost, NotRunning, TaskNotFound, UsageError
+from musicq_async.errors import BackendError, InvalidTask, LeaseLost, NotRunning, TaskNotFound, UsageError
 from musicq_async.model import lifecycle
 from musicq_async.model.event import Cancelled, Completed, Queued, Warned
 from musicq_async.model.outcome import Interruption, Outcome, Success
 from musicq_async.model.task import DEFAULT_MAX_RETRIES, FINISHED, Lease, NewTask, Task, TaskState
+from musicq_async.model.unique import checked_mode
 from musicq_async.ports import Clock, EventSink, PublicStore, TaskFilter, TaskQueue
 
 LARGEST_PAGE: Final = 1000
 POLL: Final = 1.0
 """Seconds within which a waiting `Tasks.pop_task` or `Tasks.join` sees what other processes did."""
 OWN_KEYS: Final = frozenset(
-    {"task_id", "type", "params", "priority", "max_retries", "timeout", "delay", "run_at", "unique_key", "group_key"}
+    {
+        *("task_id", "type", "params", "priority", "max_retries", "timeout", "delay", "run_at"),
+        *("unique_key", "unique_mode", "group_key"),
+    }
 )
 """Keys of a pushed dict that the queue acts on; all others are the caller's."""
 
@@ -59,6 +66,7 @@ class Tasks:
         keeper: LeaseKeeper,
         owner: str,
         cancel_here: Callable[[str, str | None], bool] = lambda _task_id, _reason: False,
+        pause_here: Callable[[str, bool], None] = lambda _task_type, _paused: None,
     ) -> None:
         self._queue = queue
         self._store = store
@@ -69,6 +77,7 @@ class Tasks:
         self._keeper = keeper
         self._owner = owner
         self._cancel_here = cancel_here
+        self._pause_here = pause_here
         self._popped: dict[str, _Popped] = {}
         """By task id, in the order in which they were popped."""
         keeper.keep(self._popped)
@@ -80,14 +89,18 @@ class Tasks:
         """Queue a task and return its id; when this returns, the backend has it.
 
         ``task`` is a dict with ``type`` and, if need be, ``task_id``, ``params``, ``priority`` (lower is sooner),
-        ``max_retries``, ``timeout`` (seconds), ``delay`` (seconds) or ``run_at`` (epoch seconds) and keys of your own.
+        ``max_retries``, ``timeout`` (seconds), ``delay`` (seconds) or ``run_at`` (epoch seconds), ``group_key`` and
+        keys of your own. While another task holds its ``unique_key``, the task is not queued, and that one's id is
+        returned; ``unique_mode`` says how long that is (`musicq_async.model.unique`).
         Raises `InvalidTask`, `DuplicateTask` or `BackendUnavailable`; then nothing was queued, except that the
         answer of a database that went away may be lost.
         """
-        new = self._accepted(task, priority)
+        new = self.accepted(task, priority)
         if self._is_closed:
             raise NotRunning("the queue is closed; push inside 'async with open_musicq(...)'")
-        await self._queue.push((new,))
+        known = (await self._queue.push((new,)))[0]
+        if known is not None:
+            return known
         if self._sink.listening:
             self._sink.emit(Queued(task_id=new.task_id, task_type=new.task_type))
         return new.task_id
@@ -96,14 +109,59 @@ class Tasks:
         """Queue many tasks in one go, all or none, and return their ids. Raises what `push_task` does."""
         if isinstance(tasks, dict | str | bytes) or not isinstance(tasks, Iterable):
             raise UsageError(f"push_many takes a list of tasks, not {type(tasks).__name__}")
-        new = [self._accepted(task, priority) for task in tasks]
+        return await self._push([self.accepted(task, priority) for task in tasks])
+
+    async def push_group(self, tasks: Iterable[dict[str, Any]], callback: dict[str, Any]) -> str:
+        """Queue tasks, and one more that runs when all of them have finished; return the id of that last one.
+
+        Failed and cancelled ones count as finished; the callback's handler learns of them by
+        ``await context.queue.group_counts(context.task_id)``. All are queued or none. Raises what `push_task` does.
+        """
+        last = self.accepted(callback, 0)
+        if last.run_at_ms is not None:
+            raise InvalidTask("the callback of a group takes neither 'delay' nor 'run_at': it runs when the others end")
+        members = [self.accepted(task, 0) for task in tasks]
+        await self._push(
+            [
+                msgspec.structs.replace(last, waits="finished"),
+                *(msgspec.structs.replace(member, then_id=last.task_id) for member in members),
+            ]
+        )
+        if not members:
+            await self._queue.release(last.task_id)
+        return last.task_id
+
+    async def push_chain(self, tasks: Iterable[dict[str, Any]]) -> list[str]:
+        """Queue tasks that run one after the other, and return their ids.
+
+        When one fails or is cancelled, those after it are cancelled. All are queued or none. Raises what `push_task`
+        does.
+        """
+        links = [self.accepted(task, 0) for task in tasks]
+        if any(link.run_at_ms is not None for link in links[1:]):
+            raise InvalidTask("only the first task of a chain takes 'delay' or 'run_at': the others follow it")
+        chained = [
+            msgspec.structs.replace(
+                link,
+                waits="completed" if place else None,
+                then_id=links[place + 1].task_id if place + 1 < len(links) else None,
+            )
+            for place, link in enumerate(links)
+        ]
+        return await self._push(chained)
+
+    async def group_counts(self, task_id: str) -> dict[str, int]:
+        """Return how many of the tasks that a callback (or a link of a chain) waits for are in each state."""
+        return {state.value: count for state, count in (await self._queue.members(task_id)).items()}
+
+    async def _push(self, new: list[NewTask]) -> list[str]:
         self._check_open()
-        if new:
-            await self._queue.push(new)
+        known = await self._queue.push(new) if new else []
         if self._sink.listening:
-            for task in new:
-                self._sink.emit(Queued(task_id=task.task_id, task_type=task.task_type))
-        return [task.task_id for task in new]
+            for task, there in zip(new, known, strict=True):
+                if there is None:
+                    self._sink.emit(Queued(task_id=task.task_id, task_type=task.task_type))
+        return [there or task.task_id for task, there in zip(new, known, strict=True)]
 
     async def pop_task(self, timeout: float | None = None) -> dict[str, Any] | None:
         """Take the next task of any type to work on it by hand; `task_done` says that it is done.
@@ -138,12 +196,13 @@ class Tasks:
         await self._settle_popped(popped, Success())
         task = popped.lease.task
         self._sink.emit(Completed(task_id=task.task_id, task_type=task.task_type, seconds=0.0))
+        await release_after(self._queue, task.then_id, sink=self._sink)
 
     async def join(self, timeout: float | None = None) -> bool:
         """Wait until every task is finished, also those that wait for a later time; return whether they are."""
         end = self._clock.monotonic() + _checked_timeout(timeout)
         wait = 0.001
-        while any(state not in FINISHED for _, state in await self._queue.counts()):
+        while await self._queue.counts(finished=False):
             left = end - self._clock.monotonic()
             if left <= 0:
                 return False
@@ -153,7 +212,7 @@ class Tasks:
 
     async def get_queue_size(self) -> int:
         """Return how many tasks wait to be run now."""
-        counts = await self._queue.counts()
+        counts = await self._queue.counts(finished=False)
         return sum(count for (_, state), count in counts.items() if state is TaskState.PENDING)
 
     async def is_empty(self) -> bool:
@@ -195,6 +254,7 @@ class Tasks:
                     return True
             elif await self._queue.change(task, change):
                 self._sink.emit(Cancelled(task_id=task_id, task_type=task.task_type, reason=reason))
+                await release_after(self._queue, task.then_id, sink=self._sink)
                 return True
 
     async def retry_task(self, task_id: str) -> bool:
@@ -204,15 +264,43 @@ class Tasks:
         """
         return await self._retry(await self._existing(task_id))
 
-    async def retry_failed(self, type: str | None = None) -> int:  # noqa: A002 - the contract's name
-        """Run all failed tasks (of one type) again; return how many."""
+    async def retry_failed(self, type: str | None = None, *, rate: float | None = None) -> int:  # noqa: A002 - the contract's name
+        """Run all failed tasks (of one type) again with the same params; return how many.
+
+        ``rate`` spreads them: so many a second, the first at once.
+        """
+        if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0):
+            raise UsageError(f"rate must be tasks a second above 0, or None, not {rate!r}")
         count = 0
         after: str | None = None
+        begin_ms = self._clock.time_ms()
         while page := await self._queue.find(TaskFilter(state=TaskState.FAILED, type=type, limit=500, after=after)):
             for task in page:
-                count += await self._retry(task)
+                run_at_ms = None if rate is None else begin_ms + round(count * 1000 / rate)
+                count += await self._retry(task, run_at_ms)
             after = page[-1].task_id
         return count
+
+    async def pause_type(self, task_type: str) -> None:
+        """Have no task of this type begin any more, on any node, until `resume_type`; running ones go on.
+
+        Other processes learn it within their ``poll_interval``. `pop_task` does not ask.
+        """
+        await self._pause(task_type, paused=True)
+
+    async def resume_type(self, task_type: str) -> None:
+        """Undo `pause_type`."""
+        await self._pause(task_type, paused=False)
+
+    async def paused_types(self) -> list[str]:
+        """Return the types that are paused."""
+        return sorted(await self._queue.paused())
+
+    async def _pause(self, task_type: str, *, paused: bool) -> None:
+        if not isinstance(task_type, str) or not 0 < len(task_type) <= LONGEST_TYPE:
+            raise UsageError(f"a type is a text of 1 to {LONGEST_TYPE} characters, not {task_type!r}")
+        await self._queue.pause(task_type, paused=paused)
+        self._pause_here(task_type, paused)
 
     async def purge(self, state: str | None = None, older_than: float = 0.0) -> int:
         """Delete finished tasks that ended over ``older_than`` seconds ago; return how many.
@@ -272,9 +360,8 @@ class Tasks:
             except BackendError as error:
                 self._sink.emit(Warned(message=f"task {popped.lease.task.task_id} could not be put back: {error}"))
 
-    # Inside
-
-    def _accepted(self, task: dict[str, Any], priority: int) -> NewTask:
+    def accepted(self, task: dict[str, Any], priority: int = 0) -> NewTask:
+        """Check a task and return it as it would be queued. Raises `InvalidTask`."""
         if task.__class__ is dict and "task_id" not in task:
             task = {**task, "task_id": new_task_id()}
         checked = checked_task(task, priority, json_only=True)
@@ -294,9 +381,12 @@ class Tasks:
             timeout_seconds=checked.get("timeout"),
             run_at_ms=self._run_at_ms(checked),
             unique_key=checked.get("unique_key"),
+            unique_mode=_unique_mode(checked),
             group_key=checked.get("group_key"),
             extra={key: value for key, value in checked.items() if key not in OWN_KEYS},
         )
+
+    # Inside
 
     def _run_at_ms(self, checked: dict[str, Any]) -> int | None:
         delay: float | None = checked.get("delay")
@@ -328,8 +418,8 @@ class Tasks:
             raise TaskNotFound(f"there is no task with the id {task_id!r}")
         return task
 
-    async def _retry(self, task: Task) -> bool:
-        change = lifecycle.retry(task, now_ms=self._clock.time_ms())
+    async def _retry(self, task: Task, run_at_ms: int | None = None) -> bool:
+        change = lifecycle.retry(task, now_ms=self._clock.time_ms(), run_at_ms=run_at_ms)
         if change is None or not await self._queue.change(task, change):
             return False
         self._sink.emit(Queued(task_id=task.task_id, task_type=task.task_type))
@@ -353,6 +443,16 @@ def _as_pushed(task: Task) -> dict[str, Any]:
         "fire_at": task.fire_at,
     }
     return values | {key: value for key, value in own.items() if value is not None}
+
+
+def _unique_mode(checked: dict[str, Any]) -> str:
+    """Return how long a task's unique key is held."""
+    mode = checked.get("unique_mode")
+    if mode is None:
+        return "queued"
+    if checked.get("unique_key") is None:
+        raise InvalidTask("Task field 'unique_mode' needs a 'unique_key'.")
+    return checked_mode(mode)
 
 
 def _state(state: str) -> TaskState:

@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import msgspec
@@ -15,17 +15,19 @@ from anyio import TASK_STATUS_IGNORED, lowlevel
 from anyio.abc import TaskGroup, TaskStatus
 
 from musicq_async.engine.attempt import Attempts, Run
+from musicq_async.engine.batches import release_after
+from musicq_async.engine.claims import Claims
 from musicq_async.engine.keeper import LeaseKeeper
-from musicq_async.engine.limits import Limits
 from musicq_async.engine.outage import Outage
 from musicq_async.engine.registry import Handlers
+from musicq_async.engine.reports import Reports
 from musicq_async.engine.signal import WorkSignal, sleep_until_notified
 from musicq_async.engine.telling import settled
 from musicq_async.errors import LeaseLost
-from musicq_async.model.event import Progressed, Started, Warned
+from musicq_async.model.event import Started, Warned
 from musicq_async.model.lifecycle import Change, completed, settle
 from musicq_async.model.outcome import Cancellation, Interruption, Outcome, Success
-from musicq_async.model.task import Lease, Task, TaskState
+from musicq_async.model.task import FINISHED, Lease, Task
 from musicq_async.ports import Clock, EventSink, TaskQueue
 
 if TYPE_CHECKING:
@@ -35,8 +37,6 @@ TURN: Final = 0.004
 """Seconds that all executors together may keep the event loop before others have a turn."""
 LEAST_TURN: Final = 0.0001
 """Seconds that one executor has at least: changing turns costs a few microseconds too."""
-REPORT_EVERY: Final = 0.2
-"""Seconds between two reports of one run that are stored; events tell of all of them."""
 CANCEL_TIME: Final = 1.0
 """Seconds that cancelled handlers have to clean up at shutdown before their threads are given up."""
 SETTLE_TIME: Final = 5.0
@@ -45,6 +45,8 @@ ALONE_TIME: Final = 10.0
 """Seconds that a task under suspicion waits for its neighbours to end."""
 
 Unsettled = tuple[Run, Outcome]
+Ended = tuple[Unsettled | None, Lease | None]
+"""What is left to settle after a run, and the next task, which may have come along with settling it."""
 
 
 class Workers:
@@ -82,32 +84,26 @@ class Workers:
         self._line = signal.workers
         self._look = signal.look
         self._keeper = keeper
-        self._owner = owner
-        self._poll_interval = poll_interval
         self._max_crashes = max_crashes
         self._grace = grace
-        self._fails_unknown = fails_unknown
         self._draw = draw
-        self._limits = Limits(handlers)
-        self._known = -1
-        """Version of the handlers that the next three were made from."""
-        self._types: frozenset[str] = frozenset()
-        self._claimable: frozenset[str] | None = frozenset()
-        self._has_limits = False
-        self._attempts = Attempts(
-            clock=clock, sink=sink, threads=max(concurrency, 1), report=self._progress, redact=redact
-        )
         self._outage = Outage(sink=sink, what="the task queue", redact=redact)
+        self._claims = Claims(
+            queue, handlers, clock=clock, signal=signal, outage=self._outage, owner=owner, seconds=keeper.seconds,
+            poll_interval=poll_interval, any_type=fails_unknown,
+        )  # fmt: skip
         self._runs: dict[str, Run] = {}
         keeper.keep(self._runs)
+        self._reports = Reports(queue, self._runs, clock=clock, sink=sink, outage=self._outage)
+        self._attempts = Attempts(
+            clock=clock, sink=sink, threads=max(concurrency, 1), report=self._reports.take, redact=redact
+        )
         self._executors = 0
         self.is_stopping = False
         """Whether `stop` was called: nothing more is claimed."""
         self._stop_at = math.inf
         """Monotonic time at which running tasks are cancelled; infinite until `stop`."""
         self._nudge = asyncio.Event()
-        self._barred = asyncio.Event()
-        self._unstored = asyncio.Event()
         self._is_careful = True
         self._careful = anyio.Lock()
         self._group: TaskGroup | None = None
@@ -158,6 +154,10 @@ class Workers:
         run = self._runs.get(task_id)
         return run is not None and run.end(Cancellation(reason))
 
+    def pause(self, task_type: str, *, paused: bool) -> None:
+        """Learn at once that a type was paused or resumed; other processes learn it at their next poll."""
+        self._claims.pause(task_type, paused=paused)
+
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Have `changed` return whenever a run ends, while this is open."""
@@ -175,10 +175,11 @@ class Workers:
         """Do the work where no cancellation from outside reaches: claims and settles are never cut in the middle."""
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as self._group:
+                await self._claims.learn_paused()
                 for _ in range(self.concurrency):
                     self._add_executor(self._group)
-                self._group.start_soon(self._keep_looking)
-                self._group.start_soon(self._store_reports)
+                self._group.start_soon(self._claims.keep_looking)
+                self._group.start_soon(self._reports.run)
                 task_status.started()
                 await self._until(lambda: self.is_stopping, end=lambda: math.inf)
                 await self._wind_down()
@@ -241,25 +242,28 @@ class Workers:
         turn = max(TURN / self.concurrency, LEAST_TURN)
         turn_ends = self._clock.monotonic() + turn
         more = False
-        while not self.is_stopping:
-            if self._is_careful:
-                unsettled = await self._run_carefully(scope)
-            else:
+        lease: Lease | None = None
+        while lease is not None or not self.is_stopping:
+            if lease is None:
+                if self._is_careful:
+                    unsettled, lease = await self._run_carefully(scope)
+                    if unsettled is not None:
+                        return unsettled
+                    continue
                 generation = self._line.generation
-                if self._handlers.version != self._known:
-                    self._learn_handlers()
-                lease = await (self._claim_within_limits() if self._has_limits else self._claim(self._claimable))
+                lease = await self._claim()
                 if lease is None:
                     more = await self._line.wait(generation)
                     continue
                 if more:
                     more = False
                     self._line.notify(more=True)
-                if lease.task.crash_count:
-                    self._is_careful = True
-                    await self._put_back(lease)
-                    continue
-                unsettled = await self._run(lease, scope)
+            if lease.task.crash_count:
+                self._is_careful = True
+                await self._put_back(lease)
+                lease = None
+                continue
+            unsettled, lease = await self._run(lease, scope)
             if unsettled is not None:
                 return unsettled
             if self._clock.monotonic() >= turn_ends:
@@ -267,70 +271,55 @@ class Workers:
                 turn_ends = self._clock.monotonic() + turn
         return None
 
-    async def _run_carefully(self, scope: anyio.CancelScope) -> Unsettled | None:
+    async def _run_carefully(self, scope: anyio.CancelScope) -> Ended:
         """Claim one at a time, and run a task alone that was there when a process died.
 
         It may have been the cause, and must not take its neighbours along again; nor may they be blamed for it.
         """
         async with self._careful:
             if not self._is_careful or self.is_stopping:
-                return None
-            self._learn_handlers()
-            lease = await (self._claim_within_limits() if self._has_limits else self._claim(self._claimable))
+                return None, None
+            lease = await self._claim()
             if lease is not None and lease.task.crash_count:
                 return await self._run(lease, scope, alone=True)
             self._is_careful = False
-        return None if lease is None else await self._run(lease, scope)
+        return (None, None) if lease is None else await self._run(lease, scope)
 
-    def _learn_handlers(self) -> None:
-        """Find out what the handlers registered since the last time mean for claims."""
-        self._known = self._handlers.version
-        self._types = self._handlers.types
-        self._claimable = None if self._fails_unknown else self._types
-        self._has_limits = self._limits.exist
-
-    async def _claim_within_limits(self) -> Lease | None:
-        barred, reserved = self._limits.open_types(self._clock.monotonic())
-        if barred:
-            self._barred.set()
-        lease = None
-        try:
-            lease = await self._claim(await self._types_but(barred))
-        finally:
-            self._limits.claimed(reserved, None if lease is None else lease.task.task_type)
-        if lease is not None and reserved:
-            self._line.notify(more=True)  # others may have been barred by this very reservation
-        return lease
-
-    async def _types_but(self, barred: frozenset[str]) -> frozenset[str] | None:
-        if not self._fails_unknown:
-            return self._types - barred
-        if not barred:
-            return None
-        waiting = {name for name, state in await self._queue.counts() if state is TaskState.PENDING}
-        return frozenset(waiting - barred)
-
-    async def _claim(self, types: frozenset[str] | None) -> Lease | None:
-        """Claim one task that may begin now. A backend that fails gives none; `_keep_looking` tries again."""
-        if self.is_stopping or (types is not None and not types):
+    async def _claim(self) -> Lease | None:
+        """Claim one task that may begin now. A backend that fails gives none; `Claims.keep_looking` tries again."""
+        wish = self._claims.wish
+        if self.is_stopping or wish is None:
             return None
         try:
-            leases = await self._queue.claim(types=types, limit=1, owner=self._owner, seconds=self._keeper.seconds)
+            leases = await self._queue.claim(**wish)
         except Exception as error:  # noqa: BLE001 - a worker outlives whatever its backend does
             self._outage.failed(error)
             return None
+        self._is_reached()
+        return await self._begun(leases)
+
+    def _is_reached(self) -> None:
+        """Note that the backend answers."""
         if self._outage.is_on:
             self._outage.over()
             self._look()
+
+    async def _begun(self, leases: list[Lease]) -> Lease | None:
+        """Return the task that a claim brought, if it may still begin."""
         if not leases:
             return None
         if self._stop_at < math.inf:  # it was on its way at `stop`: nobody would tell its handler to end
             await self._put_back(leases[0])
             return None
+        if self._claims.limited:
+            self._line.notify(more=True)  # others may find a task of another type
         return leases[0]
 
-    async def _run(self, lease: Lease, scope: anyio.CancelScope, *, alone: bool = False) -> Unsettled | None:
-        """Run one task and settle it, or leave the settling to the caller if ``scope`` was cancelled."""
+    async def _run(self, lease: Lease, scope: anyio.CancelScope, *, alone: bool = False) -> Ended:
+        """Run one task and settle it, or leave the settling to the caller if ``scope`` was cancelled.
+
+        What settling it brought along is the next task.
+        """
         task = lease.task
         run = Run(lease, self._handlers.by_type.get(task.task_type))
         self._runs[task.task_id] = run
@@ -338,7 +327,7 @@ class Workers:
             self._keeper.wake()
         if alone and not await self._is_alone():
             await self._finish(run, Interruption())
-            return None
+            return None, None
         if self._sink.listening:
             run.began = self._clock.monotonic()
             self._sink.emit(Started(task_id=task.task_id, task_type=task.task_type, attempt=task.attempt))
@@ -348,9 +337,8 @@ class Workers:
             await self._finish(run, Interruption())
             raise
         if scope.cancel_called:
-            return run, outcome
-        await self._finish(run, outcome)
-        return None
+            return (run, outcome), None
+        return None, await self._finish(run, outcome, goes_on=not alone)
 
     async def _is_alone(self) -> bool:
         """Wait a while for the neighbours to end; return whether there is still time to run."""
@@ -366,14 +354,15 @@ class Workers:
 
     # The end of a run
 
-    async def _finish(self, run: Run, outcome: Outcome) -> None:
-        """Settle a run and tell of it."""
+    async def _finish(self, run: Run, outcome: Outcome, *, goes_on: bool = False) -> Lease | None:
+        """Settle a run and tell of it. Who ``goes_on`` gets the next task with the answer, if there is one."""
         lease = run.lease
         task = lease.task
         attempt = task.attempt
+        following: list[Lease] = []
         try:
             if run.progress is not None:
-                await self._store_report(run)
+                await self._reports.store(run)
             now_ms = self._clock.time_ms()
             if isinstance(outcome, Success):
                 change = completed(task, outcome.result, now_ms=now_ms)
@@ -381,19 +370,41 @@ class Workers:
                 task = await self._with_cancel_request(task, lease)
                 change = settle(task, outcome, now_ms=now_ms, draw=self._draw(), max_crashes=self._max_crashes)
             if not run.is_lost:
-                try:
-                    await self._queue.settle(lease, change)
-                except Exception as error:  # noqa: BLE001 - looked at there
-                    await self._settle_later(run, change, error)
+                following = await self._settle(run, change, goes_on=goes_on)
         finally:
             del self._runs[task.task_id]
-            if self._has_limits and self._limits.ended(task.task_type):
+            if self._claims.limited:
                 self._line.notify(more=True)
             if self._watchers:
                 self._nudge.set()
-        if self._sink.listening and not run.is_lost:
-            seconds = self._clock.monotonic() - run.began
-            self._sink.emit(settled(task, outcome, change, attempt=attempt, seconds=seconds, now_ms=now_ms))
+        if not run.is_lost:
+            if self._sink.listening:
+                seconds = self._clock.monotonic() - run.began
+                self._sink.emit(settled(task, outcome, change, attempt=attempt, seconds=seconds, now_ms=now_ms))
+            if task.then_id is not None and change.status in FINISHED:
+                await self._release(task.then_id)
+        return await self._begun(following)
+
+    async def _settle(self, run: Run, change: Change, *, goes_on: bool) -> list[Lease]:
+        """Write how a run ended; return what was claimed in the same step."""
+        wish = self._claims.wish if goes_on and not self.is_stopping and not self._is_careful else None
+        following: list[Lease] = []
+        try:
+            if wish is None:
+                await self._queue.settle(run.lease, change)
+            else:
+                accepted, following = await self._queue.exchange(run.lease, change, **wish)
+                if not accepted:
+                    self._was_lost(run)
+        except Exception as error:  # noqa: BLE001 - looked at there
+            await self._settle_later(run, change, error)
+        return following
+
+    async def _release(self, then_id: str) -> None:
+        try:
+            await release_after(self._queue, then_id, sink=self._sink)
+        except Exception as error:  # noqa: BLE001 - the janitor does it later
+            self._outage.failed(error)
 
     async def _settle_later(self, run: Run, change: Change, error: Exception) -> None:
         """Go on trying, however long the backend is away: only the backend knows whether the lease is lost."""
@@ -407,6 +418,9 @@ class Workers:
                 self._outage.over()
                 self._look()
                 return
+        self._was_lost(run)
+
+    def _was_lost(self, run: Run) -> None:
         run.is_lost = True
         task = run.lease.task
         self._sink.emit(Warned(message=f"task {task.task_id} ended here after it was given to another worker"))
@@ -421,48 +435,3 @@ class Workers:
             return task
         reason = answer.cancelled[task.task_id]
         return msgspec.structs.replace(task, cancel_requested_ms=self._clock.time_ms(), cancel_reason=reason)
-
-    # Beside the executors
-
-    async def _keep_looking(self) -> None:
-        """Look for work that nobody gave notice of, and begin rate-limited tasks when their time has come."""
-        while True:
-            wait = min(self._poll_interval, self._limits.seconds_until_open(self._clock.monotonic()))
-            if self._outage.is_on:
-                wait = self._outage.wait
-            await sleep_until_notified(self._clock, max(wait, 0.001), self._barred)
-            if self._line:
-                self._line.notify(more=True)
-
-    async def _progress(self, run: Run, progress: dict[str, Any]) -> None:
-        task = run.lease.task
-        if self._sink.listening:
-            self._sink.emit(Progressed(task_id=task.task_id, task_type=task.task_type, **progress))
-        run.progress = progress
-        if self._clock.monotonic() - run.reported_at >= REPORT_EVERY:
-            await self._store_report(run)
-        else:
-            self._unstored.set()
-
-    async def _store_reports(self) -> None:
-        """Store the reports that came too soon after the one before."""
-        while True:
-            await self._unstored.wait()
-            self._unstored.clear()
-            await self._clock.sleep(REPORT_EVERY)
-            for run in list(self._runs.values()):
-                if run.progress is not None:
-                    await self._store_report(run)
-
-    async def _store_report(self, run: Run) -> None:
-        """Store the newest report; a run is worth more than its reports."""
-        progress, run.progress = run.progress, None
-        run.reported_at = self._clock.monotonic()
-        if progress is None:
-            return
-        try:
-            await self._queue.report(run.lease, progress)
-        except LeaseLost:
-            run.lost()
-        except Exception as error:  # noqa: BLE001 - as in `_claim`
-            self._outage.failed(error)

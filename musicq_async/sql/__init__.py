@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from musicq_async.sql.database import Database, open_database
+from musicq_async.sql.nodes import SqlNodes
 from musicq_async.sql.schedules import SqlScheduleStore
 from musicq_async.sql.session import push_in_session
 from musicq_async.sql.store import SqlPublicStore
 from musicq_async.sql.tasks import SqlTaskQueue
 
-__all__ = ["Database", "SqlPublicStore", "SqlScheduleStore", "SqlTaskQueue", "open_database", "push_in_session"]
+__all__ = [
+    "Database",
+    "SqlNodes",
+    "SqlPublicStore",
+    "SqlScheduleStore",
+    "SqlTaskQueue",
+    "open_database",
+    "push_in_session",
+]

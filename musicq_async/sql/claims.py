@@ -12,9 +12,10 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, select, union_a
 
 from musicq_async.model.limit import Limit
 from musicq_async.model.task import Lease, Task, TaskState
+from musicq_async.sql.database import commit_was_lost
 from musicq_async.sql.gates import Gates
 from musicq_async.sql.rows import TASK_COLUMNS, task_of
-from musicq_async.sql.tables import PENDING, task_queue
+from musicq_async.sql.tables import PENDING, RUNNING, task_queue
 
 _t = task_queue.c
 _INDEX: Final = "task_queue_line"
@@ -50,12 +51,24 @@ def claim(connection: Connection, wishes: Sequence[Claim], *, now_ms: int) -> li
         alike.setdefault((wish.types, wish.owner, wish.milliseconds, wish.limits, wish.but), []).append(wish)
     served: dict[str, Claimed] = {}
     for group in alike.values():
-        tasks, opens_at_ms = _found(connection, group[0], sum(wish.limit for wish in group), now_ms)
-        leases = _lend(connection, tasks, group[0], now_ms)
+        leases = _already_lent(connection, group[0]) if commit_was_lost(connection) else []
+        opens_at_ms = None
+        if not leases:
+            tasks, opens_at_ms = _found(connection, group[0], sum(wish.limit for wish in group), now_ms)
+            leases = _lend(connection, tasks, group[0], now_ms)
         for wish in group:
             served[wish.token] = Claimed(leases[: wish.limit], opens_at_ms)
             leases = leases[wish.limit :]
     return [served[wish.token] for wish in wishes]
+
+
+def _already_lent(connection: Connection, wish: Claim) -> list[Lease]:
+    """Return what this very claim lent before the answer to its commit was lost."""
+    tasks = [task_of(row) for row in connection.execute(_OURS, {"token": wish.token})]
+    return [Lease(task=task, token=wish.token) for task in sorted(tasks, key=_place)]
+
+
+_OURS: Final = select(*TASK_COLUMNS).where(RUNNING, _t.lease_token == bindparam("token"))
 
 
 def _found(connection: Connection, wish: Claim, limit: int, now_ms: int) -> tuple[list[Task], int | None]:

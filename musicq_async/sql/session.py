@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 
 from musicq_async.clock import SystemClock
 from musicq_async.errors import DuplicateTask
@@ -20,16 +20,26 @@ if TYPE_CHECKING:
 
 
 async def push_in_session(
-    session: AsyncSession | AsyncConnection, tasks: Sequence[NewTask], *, clock: Clock | None = None
+    session: AsyncSession | AsyncConnection,
+    tasks: Sequence[NewTask],
+    *,
+    clock: Clock | None = None,
+    on_commit: Callable[[], None] | None = None,
 ) -> list[str | None]:
     """Store tasks inside the caller's open transaction; nothing is committed here. Returns what `TaskQueue.push` does.
 
-    ``session`` must be on the database that holds the queue. Workers find the tasks at their next poll after the
-    caller's commit. Raises `DuplicateTask` for a known id, and whatever SQLAlchemy raises, as the transaction is the
-    caller's.
+    ``session`` must be on the database that holds the queue. ``on_commit`` is called after the commit of a session; on
+    a bare connection workers find the tasks at their next poll after it. Raises `DuplicateTask` for a known id, and
+    whatever SQLAlchemy raises, as the transaction is the caller's.
     """
     chosen = clock or SystemClock()
-    connection = await session.connection() if hasattr(session, "get_bind") else session
+    connection: AsyncConnection
+    if hasattr(session, "sync_session"):
+        connection = await session.connection()
+        if on_commit is not None:
+            event.listen(session.sync_session, "after_commit", lambda _: on_commit(), once=True)
+    else:
+        connection = session
     return await connection.run_sync(insert_tasks, tasks, chosen)
 
 

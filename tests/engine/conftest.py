@@ -55,6 +55,7 @@ class Engine:
             keeper=self.keeper,
             owner="test",
             cancel_here=self.workers.cancel,
+            pause_here=lambda task_type, paused: self.workers.pause(task_type, paused=paused),
             **common,
         )
         self.workers.tasks = self.tasks

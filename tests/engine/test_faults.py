@@ -68,7 +68,7 @@ async def test_a_settle_that_fails_is_made_again_until_it_is_accepted(engine, ha
     @handlers.register("once")
     async def once(params):
         runs.append(1)
-        running.queue.away = {"settle", "claim", "heartbeat"}
+        running.queue.away = {"settle", "exchange", "claim", "heartbeat"}
         return "kept"
 
     async with engine(wrap=Faulty, poll_interval=0.01) as running:
