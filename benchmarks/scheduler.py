@@ -35,8 +35,10 @@ from musicq_async.clock import SystemClock
 from musicq_async.engine.scheduler import Scheduler
 from musicq_async.memory.schedules import MemorySchedules
 from musicq_async.memory.tasks import MemoryTasks
+from musicq_async.model.calendar import fire
 from musicq_async.model.cron import cron_of
 from musicq_async.model.schedule import Schedule
+from musicq_async.model.schedule_input import new_schedule
 from musicq_async.model.zones import next_slot, zone_of
 from musicq_async.sql import SqlScheduleStore, open_database
 from musicq_async.sql.rows import schedule_row
@@ -280,6 +282,18 @@ def next_of_croniter() -> float:
     return took / 500 / len(CRONS) * 1e6
 
 
+def a_missed_year() -> float:
+    """Return the milliseconds in which a year of missed minutes is decided, a thousand of them to be made up for."""
+    now = 1_767_225_600
+    given = {"name": "n", "task_type": "t", "schedule_type": "cron", "cron_expression": "* * * * *", "timezone": ZONE}
+    missed = new_schedule("id", {**given, "coalesce": "all"}, now_ms=now * 1000)
+    began = time.perf_counter()
+    firing = fire(missed, now_ms=(now + 365 * 86_400) * 1000)
+    took = time.perf_counter() - began
+    assert len(firing.tasks) == 1000
+    return took * 1e3
+
+
 def run(work: Callable[[], Any]) -> Any:
     return asyncio.run(work())
 
@@ -334,6 +348,8 @@ def main() -> int:
         small_peer.scheduler.shutdown()
     crons = take_turns({"musicq_async": next_of_ours, "croniter": next_of_croniter}, options.rounds)
     cases.append(case("next time of a kept cron", crons, unit="us", targets=[("", "at most", 60)]))
+    year = take_turns({"musicq_async": a_missed_year}, options.rounds)
+    cases.append(case("a year of missed minutes", year, unit="ms", targets=[("", "at most", 10)]))
     packages = ["musicq_async", "apscheduler", "croniter", "sqlalchemy"]
     return report("scheduler", cases, packages=packages, json_only=options.json)
 

@@ -17,7 +17,7 @@ import msgspec
 from musicq_async.model.cron import cron_of
 from musicq_async.model.schedule import Firing, Schedule, Slot, SlotOutcome
 from musicq_async.model.task import DEFAULT_MAX_RETRIES, NewTask, Task
-from musicq_async.model.zones import LAST, count_slots, latest_slot, machine_zone, next_slot, zone_of
+from musicq_async.model.zones import LAST, count_slots, latest_slot, machine_zone, next_slot, slots_within, zone_of
 
 REPLAYED: Final = 1000
 """Missed times that ``coalesce="all"`` replays at most; of more, the newest."""
@@ -273,10 +273,12 @@ def _newest(schedule: Schedule, start: int, last: int, count: int) -> list[int]:
     if schedule.schedule_type == "interval":
         interval = _phase(schedule)[1]
         return [last - interval * index for index in reversed(range(count))]
-    reach = max(last - start, 1)
+    if schedule.schedule_type == "once":
+        return [last][:count]
+    after = start - 1 if schedule.last_run_at is None else max(start - 1, schedule.last_run_at)
     if count < 1 + _count(schedule, start, last):
-        reach = _reach(schedule, last, count)
-    slots = list(_between(schedule, max(last - reach, start - 1), last))
+        after = max(after, last - _reach(schedule, last, count))
+    slots = list(slots_within(cron_of(schedule.cron_expression or ""), _zone(schedule), after, last))
     return slots[-count:]
 
 
@@ -286,13 +288,6 @@ def _reach(schedule: Schedule, last: int, count: int) -> int:
     while _count(schedule, last - reach, last) < count:
         reach *= 2
     return reach
-
-
-def _between(schedule: Schedule, after: int, until: int) -> Iterator[int]:
-    for slot in _slots(schedule, after):
-        if slot > until:
-            return
-        yield slot
 
 
 def _buffered(schedule: Schedule, first: int, now_ms: int) -> Firing:

@@ -83,6 +83,17 @@ class Cron:
                 return (date(year, month, days[start]).toordinal() - _EPOCH_DAY) * DAY + first
         return None
 
+    def between(self, start: int, end: int) -> Iterator[int]:
+        """Yield the times in ``[start, end)``."""
+        first = self.at_or_after(start)
+        while first is not None and first < end:
+            day, second = divmod(first, DAY)
+            for time in self._times_since(second):
+                if day * DAY + time >= end:
+                    return
+                yield day * DAY + time
+            first = self.at_or_after((day + 1) * DAY)
+
     def count(self, start: int, end: int) -> int:
         """Return how many times lie in ``[start, end)``."""
         if start >= end:
@@ -129,6 +140,15 @@ class Cron:
                 return hour * 3600 + minutes[in_hour] * 60 + seconds[0]
             at += 1
         return hours[at] * 3600 + minutes[0] * 60 + seconds[0] if at < len(hours) else None
+
+    def _times_since(self, second: int) -> Iterator[int]:
+        """Yield the times of a day from this second of it on."""
+        for hour in self._hours[bisect_left(self._hours, second // 3600) :]:
+            for minute in self._minutes:
+                begin = hour * 3600 + minute * 60
+                for each in self._seconds:
+                    if begin + each >= second:
+                        yield begin + each
 
     def _times_until(self, second: int) -> int:
         """Count the times of a day before this second of it."""

@@ -116,6 +116,20 @@ def count_slots(cron: Cron, zone: tzinfo, after: int, until: int) -> int:
     return count
 
 
+def slots_within(cron: Cron, zone: tzinfo, after: int, until: int) -> Iterator[int]:
+    """Yield the slots later than ``after`` and not later than ``until``: those of `next_slot`, many times faster."""
+    last = after
+    for _, end, offset in _segments(zone, after + 1, min(until + 1, LAST)):
+        while (slot := next_slot(cron, zone, last)) is not None and slot < end:
+            yield slot
+            last = slot
+            if not _at(zone, slot)[1]:  # from here on the clock of this part shows every time once
+                for wanted in cron.between(slot + offset + 1, end + offset):
+                    last = wanted - offset
+                    yield last
+                break
+
+
 def latest_slot(cron: Cron, zone: tzinfo, until: int, *, after: int) -> int | None:
     """Return the last slot not later than ``until`` and later than ``after``."""
     reach = 1
