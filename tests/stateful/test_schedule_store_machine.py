@@ -89,7 +89,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.ledger.pop(name, None)
 
     @precondition(lambda self: self.schedules)
-    @rule(data=st.data(), slots=st.lists(st.integers(0, 6), min_size=1, max_size=3, unique=True))
+    @rule(data=st.data(), slots=st.lists(st.integers(0, 3), min_size=1, max_size=3, unique=True))
     def decide(self, data, slots):
         """Decide about a schedule as it stands now; the firing is written later, if others have not been quicker."""
         name = data.draw(st.sampled_from(sorted(self.schedules)))
@@ -175,7 +175,7 @@ async def opened(kind, url):
 @pytest.mark.parametrize("kind", BACKENDS)
 def test_a_store_agrees_with_a_plain_model(kind, tmp_path, request):
     if kind == "memory":
-        url, examples = "memory://", 60
+        url, examples = "memory://", 100
     elif kind == "sqlite":
         shutil.copy(request.getfixturevalue("blank_sqlite"), tmp_path / "queue.db")
         url, examples = f"sqlite+aiosqlite:///{tmp_path / 'queue.db'}", 15

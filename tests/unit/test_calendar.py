@@ -271,6 +271,12 @@ CRONS = [
     "", " ", "nonsense", "* * * *", "60 * * * *", "* 24 * * *", "0 0 31 2 *", "0 0 30 2 *", "R R * * *", "H * * * *",
     "@reboot", "@every 5m", "*/0 * * * *", "0 0 0 1 1 * 1999", "* * * * * * * *", "-1 * * * *", None, 5, b"* * * * *",
     ",".join(str(n % 60) for n in range(200)) + " * * * *", "a b c d e", "0 0 L-3 * *", "? ? * * *", "1-70 * * * *",
+    "* * * * 8", "* * 0 * *", "* * 32 * *", "* * * 13 *", "* * * 0 *", "*/ * * * *", "/5 * * * *", "1,,2 * * * *", ", * * * *",
+    "* * * * mon#6", "* * * * mon#0", "* * * foo *", "* * * * foo", "0 0 31 4,6,9,11 *", "1.5 * * * *", "1e3 * * * *", "0x5 * * * *",
+    "* * * * *\x00", "*\t*\t*\t*", "61 * * * * *", "* 60 * * * *", "@", "@yearly5", "@daily @daily", "0 0 * * 1-", "0 0 -5 * *",
+    "** * * * *", "*-5 * * * *", "0 0 W * *", "* * * * * * 1960", "* * * * * * 2025", "\ud800 * * * *", "0-59/0 * * * *", "9" * 300,
+    "0 0 0 29 2 * 2027", "{} * * * *", "%d * * * *", "h(1-5) * * * *", "H/5 * * * *", "0 0 1 1 * 9999999", [], {}, True, 1.5, ("*",) * 5,
+    "* * * * *;rm", "--5 * * * *", "5- * * * *", "mon * * * *", "* jan * * *",
 ]  # fmt: skip
 MOMENTS = [NOW - 10, -1, NOW * 1000, float("nan"), float("inf"), "tomorrow", True, None, 10**400, 253402300800]
 
@@ -285,12 +291,14 @@ MOMENTS = [NOW - 10, -1, NOW * 1000, float("nan"), float("inf"), "tomorrow", Tru
     ids=lambda fields: repr(fields)[:60],
 )
 def test_nonsense_is_refused_at_once(fields):
-    began = time.perf_counter()
-    with pytest.raises(InvalidSchedule) as refused:
-        made(**{"schedule_type": "interval", **fields}) if "schedule_type" not in fields else new_schedule(
-            "id", {"name": "n", "task_type": "t", "interval_seconds": 60, **fields}, now_ms=NOW * 1000
-        )
-    assert time.perf_counter() - began < 0.25
+    given = {"name": "n", "task_type": "t", "schedule_type": "interval", "interval_seconds": 60, **fields}
+    took = []
+    for _ in range(2):
+        began = time.perf_counter()
+        with pytest.raises(InvalidSchedule) as refused:
+            new_schedule("id", given, now_ms=NOW * 1000)
+        took.append(time.perf_counter() - began)
+    assert min(took) < 0.05
     assert len(str(refused.value)) < 500
 
 
