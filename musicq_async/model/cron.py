@@ -18,8 +18,9 @@ from croniter import croniter
 
 from musicq_async.errors import InvalidSchedule
 
-LONGEST: Final = 256
-"""Characters of an expression; a list of hundreds of thousands of minutes would block everything for seconds."""
+LONGEST: Final = 255
+"""Characters of an expression, as many as its column holds; a list of hundreds of thousands of minutes would block
+everything for seconds."""
 DAY: Final = 86_400
 YEARS_AHEAD: Final = 60
 """Years within which a cron must fire to count as one that ever does: even 29 February on a Monday comes every 28."""

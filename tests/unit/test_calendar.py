@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import time
 from datetime import UTC, datetime
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 
 from musicq_async.errors import InvalidSchedule
 from musicq_async.model.calendar import adopted, fire, next_slots, planned, task_id_of
+from musicq_async.model.cron import LONGEST as LONGEST_CRON
 from musicq_async.model.cron import Cron, cron_of
 from musicq_async.model.schedule import SlotOutcome
-from musicq_async.model.schedule_input import edited, new_schedule
+from musicq_async.model.schedule_input import LONGEST_NAME, edited, new_schedule
 from musicq_async.model.zones import count_slots, latest_slot, machine_zone, next_slot, slots_within, zone_of
 
 NOW = 1_767_225_600
@@ -300,6 +302,17 @@ def test_nonsense_is_refused_at_once(fields):
         took.append(time.perf_counter() - began)
     assert min(took) < 0.05
     assert len(str(refused.value)) < 500
+
+
+def test_the_longest_values_are_as_long_as_their_columns():
+    columns = importlib.import_module("musicq_async.sql.tables").scheduler_task.c
+    longest = {"name": LONGEST_NAME, "cron_expression": LONGEST_CRON, "timezone": 64, "task_type": 100}
+    assert {name: columns[name].type.length for name in longest} == longest
+    minutes = ",".join(str(n % 60) for n in range(100))
+    fits = f"{minutes[: LONGEST_CRON - 8].rstrip(',')} * * * *".rjust(LONGEST_CRON)
+    assert made("cron", cron_expression=fits).cron_expression == fits
+    with pytest.raises(InvalidSchedule, match="256 characters; at most 255"):
+        made("cron", cron_expression=f"{fits} ")
 
 
 def test_an_edit_that_is_nonsense_is_refused():
