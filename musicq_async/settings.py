@@ -82,6 +82,9 @@ class BilibiliSettings(_Section, frozen=True, kw_only=True):
     """Further hosts (``name`` or ``name:port``) that media and pictures may be fetched from."""
     cookie: str = ""
     """Cookie header as pasted from a browser; the public store key ``bilibili_cookie`` wins over it."""
+    cookie_file: str = ""
+    """File (mode 0600) that ``login`` keeps the session in, used where neither of those two has one; empty means
+    ``session`` in the user's data folder."""
     api_rate: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 1.0
     """Requests a second to the API, for all workers of an account together."""
     quality: str = "best"
@@ -173,6 +176,11 @@ def user_data_path(name: str) -> Path:
     import platformdirs  # noqa: PLC0415 - 10 ms that only defaults need
 
     return platformdirs.user_data_path("musicq", appauthor=False) / name
+
+
+def session_path(settings: BilibiliSettings) -> Path:
+    """Path of the file that ``login`` keeps the session in."""
+    return Path(settings.cookie_file).expanduser() if settings.cookie_file else user_data_path("session")
 
 
 def _user_music_path() -> Path:

@@ -18,8 +18,9 @@ from musicq_async.errors import MediaError, MusicqError, SourceError, WorkGone
 from musicq_async.media.names import SongName, VideoSong, format_name, parse_video_title
 from musicq_async.memory.store import MemoryStore
 from musicq_async.model.event import Completed, Event, Failed, Progressed
+from musicq_async.observe.secrets import register_secret
 from musicq_async.ports import Clock, PublicStore
-from musicq_async.settings import Settings
+from musicq_async.settings import Settings, session_path
 
 if TYPE_CHECKING:
     from musicq_async.bilibili.client import BilibiliClient
@@ -159,10 +160,20 @@ class Library:
         )  # fmt: skip
 
     async def _cookie(self) -> str | None:
+        """Find the session: in the public store, else in the settings, else in the file that ``login`` writes."""
         value = await self._store.get_public(COOKIE_KEY)
         if isinstance(value, Mapping):
-            return "; ".join(f"{name}={text}" for name, text in value.items())
-        return value if isinstance(value, str) else None
+            value = "; ".join(f"{name}={text}" for name, text in value.items())
+        if not isinstance(value, str) or not value:
+            value = self.settings.bilibili.cookie or await self._session_in_file()
+        register_secret(value)
+        return value
+
+    async def _session_in_file(self) -> str | None:
+        from musicq_async.bilibili.cookie_file import CookieFile  # noqa: PLC0415 - like the client
+
+        found = await CookieFile(session_path(self.settings.bilibili)).load()
+        return None if found is None else found.text
 
     def _place(self, item: Item, save_path: str | None) -> tuple[Path, str, SongName]:
         song = song_of(item)
