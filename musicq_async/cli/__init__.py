@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from musicq_async import __version__
+from musicq_async.cli.account import login, logout, whoami
 from musicq_async.cli.demo import demo
 from musicq_async.cli.doctor import doctor
 from musicq_async.cli.download import download
@@ -40,7 +41,10 @@ def program(context: click.Context) -> int | None:
     return None
 
 
-for _command in (run, push, tasks, task, cancel, retry, schedule, download, convert, name, demo, doctor):
+_COMMANDS = (
+    run, push, tasks, task, cancel, retry, schedule, download, convert, name, login, logout, whoami, demo, doctor,
+)  # fmt: skip
+for _command in _COMMANDS:
     program.add_command(_command)
 program.add_command(database)
 program.add_command(completion)

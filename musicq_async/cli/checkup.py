@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TypedDict
 
 from musicq_async.observe.secrets import without_password
-from musicq_async.settings import Settings, user_data_path
+from musicq_async.settings import Settings, session_path, user_data_path
 
 LITTLE_SPACE: Final = 500 << 20
 """Bytes of free disk below which ``doctor`` warns."""
@@ -112,7 +112,9 @@ def _zone() -> Finding:
 
 def _cookie(settings: Settings) -> Finding:
     """Say whether there is a cookie, never what it is."""
-    there = "SESSDATA=" in settings.bilibili.cookie
-    message = "a cookie is set" if there else "none in the settings: songs come as a guest gets them"
-    cure = "set MUSICQ_BILIBILI__COOKIE, or the public store key bilibili_cookie, for better quality"
+    in_setting, in_file = "SESSDATA=" in settings.bilibili.cookie, session_path(settings.bilibili).is_file()
+    there = in_setting or in_file
+    message = "a cookie is set" if in_setting else "a session is kept in a file"
+    message = message if there else "no session: songs come as a guest gets them"
+    cure = "log in with 'musicq login' for better quality"
     return finding("bilibili cookie", ok=there, message=message, cure=cure, optional=True)
