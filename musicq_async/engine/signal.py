@@ -6,42 +6,55 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from musicq_async.ports import Clock
+
+MOST_NOTICES: Final = 1_000
+"""Notices that are kept for those who do not wait just now."""
 
 
 class WaitingLine:
     """Waiters of one kind, woken first come, first served.
 
-    The order of work is: read `generation`, look for work, and if there was none ``await wait(generation)``. A notice
-    that came between the look and the wait ends the wait at once, so none is missed.
+    A notice is for one waiter, and is kept while there is none: look for work, and if there was none ``await wait()``,
+    which ends at once if a notice came meanwhile. Who found work calls `took`, so that its notice sends nobody else.
     """
 
     def __init__(self) -> None:
-        self.generation = 0
-        """Rises with every notice."""
         self.waiting: deque[asyncio.Future[bool]] = deque()
         """Who waits now; some may have been cancelled."""
+        self._notices = 0
+        self._more = False
 
     def __len__(self) -> int:
         return len(self.waiting)
 
     def notify(self, count: int = 1, *, more: bool = False) -> None:
-        """Wake up to ``count`` waiters. ``more`` says that there may be work for others as well."""
-        self.generation += 1
+        """Wake up to ``count`` waiters; keep the other notices. ``more``: there may be work for others as well."""
         while count > 0 and self.waiting:
             waiter = self.waiting.popleft()
             if not waiter.done():
                 waiter.set_result(more)
                 count -= 1
+        if count > 0:
+            self._notices = min(self._notices + count, MOST_NOTICES)
+            self._more |= more
 
-    async def wait(self, generation: int) -> bool:
-        """Wait until a notice is newer than ``generation``; return its ``more``.
+    def took(self) -> None:
+        """Say that work was found, so that one notice less is kept."""
+        if self._notices:
+            self._notices -= 1
+
+    async def wait(self) -> bool:
+        """Wait for a notice; return its ``more``.
 
         A waiter that is woken and cancelled at once passes its notice on.
         """
-        if generation != self.generation:
-            return True
+        if self._notices:
+            self._notices -= 1
+            more, self._more = self._more, False
+            return more
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.waiting.append(waiter)
         try:
@@ -75,10 +88,7 @@ class WorkSignal:
     def notify(self, count: int = 1) -> None:
         """Say that so many tasks became pending. Whoever can run them takes them; the others look and wait again."""
         for line in self._lines:
-            if line.waiting:
-                line.notify(count)
-            else:
-                line.generation += 1
+            line.notify(count)
 
     def look(self) -> None:
         """Say that there may be work that nobody gave notice of: another process's, or a backend that was away."""

@@ -173,15 +173,15 @@ class Tasks:
         end = self._clock.monotonic() + seconds
         while True:
             self._check_open()
-            generation = self._line.generation
             leases = await self._queue.claim(types=None, limit=1, owner=self._owner, seconds=self._keeper.seconds)
             if leases:
+                self._line.took()
                 return self._pop(leases[0])
             left = end - self._clock.monotonic()
             if left <= 0:
                 return None
             with self._clock.move_on_after(min(left, POLL)):
-                await self._line.wait(generation)
+                await self._line.wait()
 
     async def task_done(self, task_id: str | None = None) -> None:
         """Say that a popped task is done: this one, or the one that was popped first.

@@ -45,8 +45,9 @@ ALONE_TIME: Final = 10.0
 """Seconds that a task under suspicion waits for its neighbours to end."""
 
 Unsettled = tuple[Run, Outcome]
-Ended = tuple[Unsettled | None, Lease | None]
-"""What is left to settle after a run, and the next task, which may have come along with settling it."""
+Ended = tuple[Unsettled | None, Lease | None, bool]
+"""What is left to settle after a run; the next task, if settling brought one along; whether that looked for one."""
+NOTHING: Final[Ended] = (None, None, False)
 
 
 class Workers:
@@ -241,19 +242,19 @@ class Workers:
         """
         turn = max(TURN / self.concurrency, LEAST_TURN)
         turn_ends = self._clock.monotonic() + turn
-        more = False
+        more = looked = False
         lease: Lease | None = None
         while lease is not None or not self.is_stopping:
             if lease is None:
                 if self._is_careful:
-                    unsettled, lease = await self._run_carefully(scope)
+                    unsettled, lease, looked = await self._run_carefully(scope)
                     if unsettled is not None:
                         return unsettled
                     continue
-                generation = self._line.generation
-                lease = await self._claim()
+                lease = None if looked else await self._claim()
                 if lease is None:
-                    more = await self._line.wait(generation)
+                    more = await self._line.wait()
+                    looked = False
                     continue
                 if more:
                     more = False
@@ -263,7 +264,7 @@ class Workers:
                 await self._put_back(lease)
                 lease = None
                 continue
-            unsettled, lease = await self._run(lease, scope)
+            unsettled, lease, looked = await self._run(lease, scope)
             if unsettled is not None:
                 return unsettled
             if self._clock.monotonic() >= turn_ends:
@@ -278,12 +279,12 @@ class Workers:
         """
         async with self._careful:
             if not self._is_careful or self.is_stopping:
-                return None, None
+                return NOTHING
             lease = await self._claim()
             if lease is not None and lease.task.crash_count:
                 return await self._run(lease, scope, alone=True)
             self._is_careful = False
-        return (None, None) if lease is None else await self._run(lease, scope)
+        return NOTHING if lease is None else await self._run(lease, scope)
 
     async def _claim(self) -> Lease | None:
         """Claim one task that may begin now. A backend that fails gives none; `Claims.keep_looking` tries again."""
@@ -308,6 +309,7 @@ class Workers:
         """Return the task that a claim brought, if it may still begin."""
         if not leases:
             return None
+        self._line.took()
         if self._stop_at < math.inf:  # it was on its way at `stop`: nobody would tell its handler to end
             await self._put_back(leases[0])
             return None
@@ -327,7 +329,7 @@ class Workers:
             self._keeper.wake()
         if alone and not await self._is_alone():
             await self._finish(run, Interruption())
-            return None, None
+            return NOTHING
         if self._sink.listening:
             run.began = self._clock.monotonic()
             self._sink.emit(Started(task_id=task.task_id, task_type=task.task_type, attempt=task.attempt))
@@ -337,8 +339,8 @@ class Workers:
             await self._finish(run, Interruption())
             raise
         if scope.cancel_called:
-            return (run, outcome), None
-        return None, await self._finish(run, outcome, goes_on=not alone)
+            return (run, outcome), None, False
+        return await self._finish(run, outcome, goes_on=not alone)
 
     async def _is_alone(self) -> bool:
         """Wait a while for the neighbours to end; return whether there is still time to run."""
@@ -354,12 +356,12 @@ class Workers:
 
     # The end of a run
 
-    async def _finish(self, run: Run, outcome: Outcome, *, goes_on: bool = False) -> Lease | None:
+    async def _finish(self, run: Run, outcome: Outcome, *, goes_on: bool = False) -> Ended:
         """Settle a run and tell of it. Who ``goes_on`` gets the next task with the answer, if there is one."""
         lease = run.lease
         task = lease.task
         attempt = task.attempt
-        following: list[Lease] = []
+        following: list[Lease] | None = None
         try:
             if run.progress is not None:
                 await self._reports.store(run)
@@ -383,22 +385,21 @@ class Workers:
                 self._sink.emit(settled(task, outcome, change, attempt=attempt, seconds=seconds, now_ms=now_ms))
             if task.then_id is not None and change.status in FINISHED:
                 await self._release(task.then_id)
-        return await self._begun(following)
+        return NOTHING if following is None else (None, await self._begun(following), True)
 
-    async def _settle(self, run: Run, change: Change, *, goes_on: bool) -> list[Lease]:
-        """Write how a run ended; return what was claimed in the same step."""
+    async def _settle(self, run: Run, change: Change, *, goes_on: bool) -> list[Lease] | None:
+        """Write how a run ended; return what was claimed in the same step, ``None`` where it did not look."""
         wish = self._claims.wish if goes_on and not self.is_stopping and not self._is_careful else None
-        following: list[Lease] = []
         try:
-            if wish is None:
-                await self._queue.settle(run.lease, change)
-            else:
+            if wish is not None:
                 accepted, following = await self._queue.exchange(run.lease, change, **wish)
                 if not accepted:
                     self._was_lost(run)
+                return following
+            await self._queue.settle(run.lease, change)
         except Exception as error:  # noqa: BLE001 - looked at there
             await self._settle_later(run, change, error)
-        return following
+        return None
 
     async def _release(self, then_id: str) -> None:
         try:

@@ -51,7 +51,7 @@ KEPT_ERRORS: Final = 20
 """Records of the newest failures that a task keeps."""
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a transition writes: the complete new values of these columns. The lease is always cleared with it."""
 
     status: TaskState

@@ -25,7 +25,7 @@ FINISHED: Final = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CA
 DEFAULT_MAX_RETRIES: Final = 3
 
 
-class NewTask(msgspec.Struct, frozen=True, kw_only=True):
+class NewTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A task that was checked and may be stored. ``params`` and ``extra`` are JSON objects, copied from the caller."""
 
     task_id: str
@@ -69,7 +69,7 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
     traceback: str = ""
 
 
-class Task(NewTask, frozen=True, kw_only=True):
+class Task(NewTask, frozen=True, kw_only=True, gc=False):
     """A stored task. `row` gives it as the dict that users see."""
 
     status: TaskState
@@ -112,7 +112,7 @@ class Task(NewTask, frozen=True, kw_only=True):
         return row
 
 
-class Lease(msgspec.Struct, frozen=True, kw_only=True):
+class Lease(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The right of one worker to run one task until ``task.lease_until_ms``, renewed by heartbeats.
 
     Every write about the run carries the token; a write whose token is no longer the task's is refused (`LeaseLost`).

@@ -13,12 +13,16 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, select, union_a
 from musicq_async.model.limit import Limit
 from musicq_async.model.task import Lease, Task, TaskState
 from musicq_async.sql.database import commit_was_lost
+from musicq_async.sql.dialects import claim_sqlite
 from musicq_async.sql.gates import Gates
 from musicq_async.sql.rows import TASK_COLUMNS, task_of
 from musicq_async.sql.tables import PENDING, RUNNING, task_queue
+from musicq_async.sql.transactions import sqlite_of
 
 _t = task_queue.c
 _INDEX: Final = "task_queue_line"
+MOST_TYPES: Final = 400
+"""Types in one statement; SQLite takes 500 terms of a UNION."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +58,7 @@ def claim(connection: Connection, wishes: Sequence[Claim], *, now_ms: int) -> li
         leases = _already_lent(connection, group[0]) if commit_was_lost(connection) else []
         opens_at_ms = None
         if not leases:
-            tasks, opens_at_ms = _found(connection, group[0], sum(wish.limit for wish in group), now_ms)
-            leases = _lend(connection, tasks, group[0], now_ms)
+            leases, opens_at_ms = _lent(connection, group[0], sum(wish.limit for wish in group), now_ms)
         for wish in group:
             served[wish.token] = Claimed(leases[: wish.limit], opens_at_ms)
             leases = leases[wish.limit :]
@@ -71,17 +74,29 @@ def _already_lent(connection: Connection, wish: Claim) -> list[Lease]:
 _OURS: Final = select(*TASK_COLUMNS).where(RUNNING, _t.lease_token == bindparam("token"))
 
 
-def _found(connection: Connection, wish: Claim, limit: int, now_ms: int) -> tuple[list[Task], int | None]:
-    if limit < 1:
-        return [], None
+def _lent(connection: Connection, wish: Claim, limit: int, now_ms: int) -> tuple[list[Lease], int | None]:
+    """Find and lend; also return when to look again, where a rate barred a type."""
     types = frozenset(_pending_types(connection)) if wish.types is None else wish.types
-    names = tuple(sorted(types - wish.but))
-    if not names:
+    names = tuple(sorted(types - wish.but)) if wish.but else tuple(types)
+    if not names or limit < 1:
         return [], None
     limits = tuple(each for each in wish.limits if each.task_type in names)
     if limits:
-        return _first_within(connection, names, limit, limits, now_ms)
-    return first_pending(connection, names, limit), None
+        tasks, opens_at_ms = _first_within(connection, names, limit, limits, now_ms)
+        return _lend(connection, tasks, wish, now_ms), opens_at_ms
+    if connection.dialect.name == "sqlite" and len(names) <= MOST_TYPES:
+        return _lend_at_once(connection, names, limit, wish, now_ms), None
+    return _lend(connection, first_pending(connection, names, limit), wish, now_ms), None
+
+
+def _lend_at_once(connection: Connection, names: tuple[str, ...], limit: int, wish: Claim, now_ms: int) -> list[Lease]:
+    lease = (now_ms // 1000, wish.owner, wish.token, now_ms + wish.milliseconds)
+    lines = [value for name in names for value in (name, limit)]
+    rows = sqlite_of(connection).execute(claim_sqlite(len(names)), (*lease, *lines, limit)).fetchall()
+    tasks = [task_of(row) for row in rows]
+    if len(tasks) > 1:
+        tasks.sort(key=_place)
+    return [Lease(task=task, token=wish.token) for task in tasks]
 
 
 def _lend(connection: Connection, tasks: list[Task], wish: Claim, now_ms: int) -> list[Lease]:

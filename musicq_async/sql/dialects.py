@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Dialect, Table, TextClause, text
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
+from musicq_async.model.task import Task
 from musicq_async.sql.rows import CHANGED, INSERTED
 from musicq_async.sql.tables import task_queue
 
@@ -58,6 +59,24 @@ INSERT_MYSQL: Final = f"INSERT INTO task_queue ({_NAMES}) VALUES ({', '.join(['%
 INSERT_POSTGRES: Final = text(
     f"INSERT INTO task_queue ({_NAMES}) SELECT * FROM unnest({_ARRAYS}) ON CONFLICT (task_id) DO NOTHING"  # noqa: S608
 )
+
+
+@functools.cache
+def claim_sqlite(types: int) -> str:
+    """Return the claim of the first tasks of so many types, in one statement.
+
+    Its parameters are started_at, lease_owner, lease_token and lease_until_ms, then each type with the limit, then the
+    limit. It returns the columns of a task, in no order.
+    """
+    line = (
+        "SELECT * FROM (SELECT task_id, priority, position FROM task_queue WHERE status = 'pending' AND task_type = ?"
+        " ORDER BY priority, position LIMIT ?)"
+    )
+    lines = " UNION ALL ".join([line] * types)
+    first = f"SELECT task_id FROM ({lines}) ORDER BY priority, position LIMIT ?"  # noqa: S608
+    lease = "started_at = ?, lease_owner = ?, lease_token = ?, lease_until_ms = ?"
+    columns = ", ".join(Task.__struct_fields__)
+    return f"UPDATE task_queue SET status = 'running', {lease} WHERE task_id IN ({first}) RETURNING {columns}"  # noqa: S608
 
 
 @functools.cache

@@ -34,7 +34,8 @@ class Push:
     @property
     def is_unique(self) -> bool:
         """Whether any of the tasks has a unique key."""
-        return any(row[_KEY] is not None for row in self.rows)
+        rows = self.rows
+        return rows[0][_KEY] is not None if len(rows) == 1 else any(row[_KEY] is not None for row in rows)
 
 
 def push(connection: Connection, pushes: Sequence[Push]) -> list[Pushed | DuplicateTask]:

@@ -157,7 +157,7 @@ def whole_task_row(task: Task) -> dict[str, Any]:
     }
 
 
-def task_of(row: Row[Any]) -> Task:
+def task_of(row: Row[Any] | Sequence[Any]) -> Task:
     """Read a row of `TASK_COLUMNS`, also one that the earlier system wrote."""
     values: dict[str, Any] = dict(zip(Task.__struct_fields__, row, strict=True))
     values["params"] = json_object(values["params"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, event
 
@@ -17,6 +17,7 @@ from musicq_async.sql.rows import new_task_row
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+    from sqlalchemy.orm import Session, SessionTransaction
 
 
 async def push_in_session(
@@ -37,10 +38,36 @@ async def push_in_session(
     if hasattr(session, "sync_session"):
         connection = await session.connection()
         if on_commit is not None:
-            event.listen(session.sync_session, "after_commit", lambda _: on_commit(), once=True)
+            _call_after_commit(session.sync_session, on_commit)
     else:
         connection = session
     return await connection.run_sync(insert_tasks, tasks, chosen)
+
+
+_CALLS: Final = "musicq_after_commit"
+
+
+def _call_after_commit(session: Session, call: Callable[[], None]) -> None:
+    """Have ``call`` called once when the outermost transaction of a session commits; a rollback forgets it."""
+    if _CALLS not in session.info:
+        session.info[_CALLS] = []
+        event.listen(session, "after_commit", _committed)
+        event.listen(session, "after_transaction_end", _ended)
+    if call not in session.info[_CALLS]:
+        session.info[_CALLS].append(call)
+
+
+def _committed(session: Session) -> None:
+    if session.in_nested_transaction():  # a savepoint was released: nothing is visible yet
+        return
+    calls, session.info[_CALLS] = session.info[_CALLS], []
+    for call in calls:
+        call()
+
+
+def _ended(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.info[_CALLS] = []
 
 
 def insert_tasks(connection: Connection, tasks: Sequence[NewTask], clock: Clock) -> list[str | None]:

@@ -25,6 +25,7 @@ from musicq_async.sql.dialects import (
 )
 from musicq_async.sql.rows import CHANGED, INSERTED
 from musicq_async.sql.tables import task_queue
+from musicq_async.sql.transactions import each_in_sqlite
 
 _t = task_queue.c
 _IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
@@ -43,7 +44,7 @@ def insert_new(connection: Connection, rows: list[Row]) -> bool:
     """
     match connection.dialect.name:
         case "sqlite":
-            return connection.exec_driver_sql(INSERT_SQLITE, rows).rowcount == len(rows)
+            return each_in_sqlite(connection, INSERT_SQLITE, rows) == len(rows)
         case "postgresql":
             columns = dict(zip(INSERTED, map(list, zip(*rows, strict=True)), strict=True))
             return connection.execute(INSERT_POSTGRES, columns).rowcount == len(rows)
@@ -75,7 +76,7 @@ def update_fenced(connection: Connection, names: Updated, rows: Sequence[Row]) -
     ordered = sorted(rows, key=_task_id)  # transactions that lock rows in one order do not wait in a circle
     match connection.dialect.name:
         case "sqlite":
-            return connection.exec_driver_sql(update_sqlite(names), ordered).rowcount
+            return each_in_sqlite(connection, update_sqlite(names), ordered)
         case "postgresql":
             columns = {f"v{number}": list(column) for number, column in enumerate(zip(*ordered, strict=True))}
             return connection.execute(update_postgres(names), columns).rowcount

@@ -157,7 +157,6 @@ async def test_a_savepoint_that_is_rolled_back_takes_its_tasks_along(bench, engi
     assert await bench.names() == ["a"]
 
 
-@pytest.mark.xfail(strict=True, reason="after_commit is told of savepoints too; listen for the outer commit only")
 async def test_a_savepoint_that_is_released_wakes_nobody_yet(bench, engine) -> None:
     woken = Calls()
     async with session_on(engine) as session:
@@ -168,7 +167,6 @@ async def test_a_savepoint_that_is_released_wakes_nobody_yet(bench, engine) -> N
     assert woken.count == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the listener outlives the rollback; remove it with the transaction")
 async def test_what_was_rolled_back_wakes_nobody_later(bench, engine) -> None:
     woken = Calls()
     async with session_on(engine) as session:
