@@ -139,6 +139,18 @@ class Settings:
     """Times that a task may take its process down before it is failed."""
     name_style: Literal["seed", "wide", "plain"] = "seed"
     """How characters that a file name cannot hold are written."""
+    name_template: str = "{title}{tags} - {artists}"
+    """Folders and name of a new file, such as ``{artist}/[{index:03} ]{title}{tags}``: ``{a|b}`` is the first that has
+    a value, ``[...]`` is left out unless every field in it has one. Fields: title, base, tags, artists, artist,
+    uploader, video_title, part, page, pages, bvid, cid, date, quality, collection, index."""
+    audio_format: str = ""
+    """Format that every song is converted to on arrival (mp3, flac, opus, m4a, wav...); empty keeps it as it came."""
+    bitrate: str = ""
+    """Bit rate of that conversion, such as ``320k``; empty is what the source deserves."""
+    loudness: Literal["site", "measured", "none"] = "site"
+    """Where the ReplayGain tags come from: what the site says, or a measurement (a second for five minutes)."""
+    lyrics: Literal["both", "embedded", "file", "none"] = "both"
+    """Where lyrics go: into the song, into a ``.lrc`` file beside it, both, or nowhere."""
     log: LogSettings = LogSettings()
     http: HttpSettings = HttpSettings()
     bilibili: BilibiliSettings = BilibiliSettings()

@@ -57,7 +57,7 @@ def encode_file(
         with av.open(sink, "w", format=made.muxer, buffer_size=_BUFFER) as output:
             encoder = _encoder(output, made, sound, wanted)
             samples = 0
-            for frame in _frames(container, stream, cut):
+            for frame in frames_of(container, stream, cut):
                 stop.check()
                 samples += frame.samples
                 for packet in encoder.encode(frame):
@@ -99,7 +99,7 @@ def _encoder_and_format(made: Format, *, deep: bool) -> tuple[str, str | None]:
             return made.encoder, "fltp"
 
 
-def _frames(container: InputContainer, stream: AudioStream, cut: Cut | None) -> Iterator[Any]:
+def frames_of(container: InputContainer, stream: AudioStream, cut: Cut | None) -> Iterator[Any]:
     """Decode; a broken packet is left out as players do, but not one after the other for ever."""
     import av  # noqa: PLC0415 - an extra
 

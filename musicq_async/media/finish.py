@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +15,7 @@ from musicq_async.media.covers import Cover
 from musicq_async.media.drafts import Draft, Existing
 from musicq_async.media.encode import encode_file
 from musicq_async.media.files import SafeFolder
+from musicq_async.media.loudness import measure_files
 from musicq_async.media.recipes import FORMATS
 from musicq_async.media.remux import Cut, remux_file
 from musicq_async.media.tags import Id3Version, Tags, write_tags_to
@@ -41,6 +42,7 @@ async def finish(
     stale: Callable[[str], bool] | None = None,
     cut: Cut | None = None,
     expected_duration: float | None = None,
+    measure: bool = False,
     id3_version: Id3Version = 3,
     remove_raw: bool = True,
 ) -> Finished:
@@ -48,8 +50,9 @@ async def finish(
 
     The sound keeps every bit: AAC and ALAC become .m4a, FLAC .flac, MP3 .mp3, Opus .opus, all else .mka; the sound of
     an MP4 or FLV video is taken out. ``name`` is a path below the folder without extension, its components made by
-    ``safe_name``. ``existing`` and ``stale`` are as in `Draft.place`. ``cut`` takes a stretch only (a chapter). The
-    raw files are deleted once the song stands.
+    ``safe_name``. ``existing`` and ``stale`` are as in `Draft.place`. ``cut`` takes a stretch only (a chapter).
+    ``measure`` measures the loudness for ReplayGain; a silent song keeps what ``tags`` say. The raw files are deleted
+    once the song stands.
 
     Raises `ConvertFailed` for what is no sound or is shorter than ``expected_duration`` seconds by more than two,
     `EncryptedStream`, `TagsRejected`, `UnsafePath`, `OutOfSpace`. Cancelled, it stops at the next packet and leaves
@@ -65,11 +68,12 @@ async def finish(
         with folder.folder(*parts[:-1]) as place, ExitStack() as files:
             open_files = [files.enter_context(opened(path)) for path in sources]
             draft = files.enter_context(Draft(place, parts[-1]))
-            extension = _fill(open_files, draft, tags=tags, cover=cover, cut=cut, stopper=stopper)
+            said = _measured(open_files, tags, cut, stopper) if measure else tags
+            extension = _fill(open_files, draft, tags=said, cover=cover, cut=cut, stopper=stopper)
             sound = probe_file(draft.file)
             _check_duration(sound, expected_duration)
             if extension != "mka":
-                write_tags_to(draft.file, tags, cover=cover, id3_version=id3_version)
+                write_tags_to(draft.file, said, cover=cover, id3_version=id3_version)
             size = draft.file.seek(0, os.SEEK_END)
             path = draft.place(name=f"{parts[-1]}.{extension}", existing=existing, stale=stale)
         if remove_raw:
@@ -78,6 +82,13 @@ async def finish(
         return Finished(path=path, size=size, sound=sound)
 
     return await in_thread(work, stopper=stopper)
+
+
+def _measured(sources: Sequence[BinaryIO], tags: Tags, cut: Cut | None, stopper: Stopper) -> Tags:
+    try:
+        return replace(tags, replay_gain=measure_files(sources, stop=stopper, cut=cut).replay_gain)
+    except ConvertFailed:  # what cannot be measured may still be kept
+        return tags
 
 
 def _fill(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import wave
+
 import anyio
 import mutagen
 import pytest
@@ -11,7 +13,7 @@ from musicq_async.media.audio import probe
 from musicq_async.media.covers import make_cover
 from musicq_async.media.files import SafeFolder
 from musicq_async.media.finish import finish
-from musicq_async.media.loudness import measure_loudness
+from musicq_async.media.loudness import measure_loudness, write_loudness
 from musicq_async.media.remux import Cut
 from musicq_async.media.tags import ReplayGain, Tags, read_tags
 
@@ -126,3 +128,38 @@ async def test_loudness_is_measured_for_replay_gain(sound):
     assert loud.peak == pytest.approx(0.3, abs=0.05)
     assert loud.replay_gain == ReplayGain(gain=pytest.approx(-18 - loud.integrated, abs=0.01), peak=loud.peak)
     assert (await probe(sound("song.flac"))).duration == 2.0
+
+
+@pytest.mark.parametrize("kind", ["flac.m4s", "aac.m4s", "eac3.m4s"])
+async def test_a_song_is_measured_on_its_way_when_asked(sound, safe, kind):
+    told = Tags(title="x", replay_gain=ReplayGain(gain=-1.0))
+    done = await finish(sound(kind), safe, "x", tags=told, measure=True)
+    gain = (await read_tags(done.path)).tags.replay_gain
+    assert gain.gain == pytest.approx((await measure_loudness(done.path)).replay_gain.gain, abs=0.1)
+    done = await finish(sound(kind), safe, "cut", tags=told, measure=True, cut=Cut(start=0.5, end=1.5))
+    assert (await read_tags(done.path)).tags.replay_gain.gain == pytest.approx(gain.gain, abs=1.0)
+
+
+async def test_silence_keeps_the_gain_that_was_told(safe, tmp_path):
+    silent = tmp_path / "silent.wav"
+    with wave.open(str(silent), "wb") as file:
+        file.setparams((1, 2, 44100, 0, "NONE", ""))
+        file.writeframes(bytes(88200))
+    told = Tags(title="x", replay_gain=ReplayGain(gain=-1.0))
+    done = await finish(silent, safe, "x", tags=told, measure=True)
+    assert (await read_tags(done.path)).tags.replay_gain.gain == -1.0
+    with pytest.raises(ConvertFailed, match="silent"):
+        await measure_loudness(done.path)
+
+
+async def test_a_finished_song_is_measured_afterwards(sound):
+    for kind, name in (("song.opus", "r128_track_gain"), ("song.flac", "replaygain_track_gain")):
+        path = sound(kind)
+        gain = await write_loudness(path)
+        written = mutagen.File(path)[name][0]
+        wanted = str(round((gain.gain - 5) * 256)) if kind == "song.opus" else f"{gain.gain:.2f} dB"
+        assert written == wanted
+    junk = path.with_name("junk.mp3")
+    junk.write_bytes(b"junk")
+    with pytest.raises(ConvertFailed):
+        await write_loudness(junk)

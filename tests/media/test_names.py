@@ -15,14 +15,15 @@ from musicq_async.media.names import (
     Names,
     SongName,
     Tag,
+    check_template,
     file_key,
     format_name,
     free_name,
     name_key,
     numbered,
     parse_name,
-    path_components,
     safe_name,
+    song_path,
 )
 
 DATA = Path(__file__).parent / "data"
@@ -198,12 +199,29 @@ def test_a_template_that_cannot_be_filled_in_is_refused(template):
         format_name(SongName("", "大鱼"), template=template)
 
 
+@pytest.mark.parametrize("template", ["", "{artist}/", "{artist}/song", "[{title}/]x"])
+def test_a_template_that_gives_songs_one_name_is_refused(template):
+    with pytest.raises(SettingsError, match="needs a field"):
+        check_template(template)
+    check_template("{artist}/[{index:03} ]{title}")
+
+
 def test_only_the_template_makes_folders():
-    fields = {"uploader": "../../etc", "title": "a/b\\c", "artists": ("..", "/x"), "collection": ""}
-    parts = path_components("{uploader}/{collection}/[{collection}/]{title}{tags} - {artists}", fields)
+    song, fields = SongName("", "a/b\\c", ("..", "/x")), {"uploader": "../../etc", "collection": ""}
+    parts = song_path(song, template="{uploader}/{collection}/[{collection}/]{title}{tags} - {artists}", fields=fields)
     assert parts == ("______etc", "a_b_c - __ _ _x")
-    assert path_components("..\\{title}/../{title}", {"title": ".."}) == ("__", "__", "__", "__")
+    assert song_path(SongName("", ".."), template="..\\{title}/../{title}") == ("__", "__", "__", "__")
 
 
 def test_each_component_is_safe_by_itself():
-    assert path_components("{uploader}/{title}", {"uploader": "CON", "title": "x" * 400}) == ("_CON", "x" * 240)
+    song = SongName("", "x" * 400)
+    folder, name = song_path(song, template="{uploader}/{title}", fields={"uploader": "CON"}, source="BV1:2")
+    assert folder == "_CON"
+    assert name.startswith("x" * 200)
+    assert name == format_name(song, template="{title}", source="BV1:2")
+
+
+def test_songs_of_one_long_folder_stay_together():
+    song = SongName("", "t", ("あ" * 200,))
+    paths = {song_path(song, template="{artist}/{title}", source=source) for source in ("BV1:1", "BV1:2")}
+    assert len(paths) == 1

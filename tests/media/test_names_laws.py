@@ -15,8 +15,8 @@ from musicq_async.media.names import (
     name_key,
     parse_name,
     parse_video_title,
-    path_components,
     safe_name,
+    song_path,
     tag_kind,
 )
 
@@ -159,7 +159,7 @@ def test_a_key_of_a_key_is_the_key(text):
     st.sampled_from(["{uploader}/{title}", "{title}/../{artists}", "[{uploader}/]{title} - {artists}"]),
 )
 def test_no_value_leads_out_of_the_folder(title, artists, template):
-    for part in path_components(template, {"title": title, "artists": artists, "uploader": title}):
+    for part in song_path(SongName("", title, artists), template=template, fields={"uploader": title}, source="x"):
         assert part not in {"", ".", ".."}
         assert not set(part) & set("/\\\0")
 

@@ -105,6 +105,14 @@ async def test_other_programs_find_the_fields_where_they_look(sound, picture):
     mp3 = mutagen.File(paths["song.mp3"]).tags
     assert mp3["APIC:"].data == cover.content
     assert str(mp3["TRCK"]) == "3/9"
+    assert (mp4["\xa9lyr"], mp4["\xa9day"], mp4["\xa9cmt"]) == ([FULL.lyrics], [FULL.date], [FULL.comment])
+    assert bytes(mp4["----:com.apple.iTunes:WEBSITE"][0]).decode() == FULL.url
+    for comments in (flac, opus):
+        assert comments["lyrics"] == [FULL.lyrics]
+        assert (comments["date"], comments["comment"]) == ([FULL.date], [FULL.comment])
+        assert (comments["website"], comments["tracknumber"]) == ([FULL.url], ["3"])
+    assert mp3.getall("USLT")[0].text == FULL.lyrics
+    assert (str(mp3["TDRC"]), mp3.getall("COMM")[0].text, mp3["WOAS"].url) == (FULL.date, [FULL.comment], FULL.url)
 
 
 @pytest.mark.parametrize("kind", ["song.m4a", "song.flac", "song.mp3", "song.opus"])

@@ -54,6 +54,11 @@ def test_the_defaults():
         "shutdown_grace": 10.0,
         "max_crashes": 3,
         "name_style": "seed",
+        "name_template": "{title}{tags} - {artists}",
+        "audio_format": "",
+        "bitrate": "",
+        "loudness": "site",
+        "lyrics": "both",
         "log": LogSettings(level="INFO", file=None, rotation="10 MB", retention="10 days", json=False),
         "http": HttpSettings(
             allow_private=False,

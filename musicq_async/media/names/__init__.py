@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from musicq_async.media.names.dictionary import NAMES, Names
-from musicq_async.media.names.format import format_name, path_components
+from musicq_async.media.names.format import format_name, song_path
 from musicq_async.media.names.keys import artist_key, name_key
 from musicq_async.media.names.parse import parse_name
 from musicq_async.media.names.safe import MAX_BYTES, file_key, free_name, numbered, safe_name
 from musicq_async.media.names.tags import tag_kind
-from musicq_async.media.names.template import DEFAULT_TEMPLATE, FIELDS, render, song_fields
+from musicq_async.media.names.template import DEFAULT_TEMPLATE, FIELDS, check_template, render, song_fields
 from musicq_async.media.names.values import Confidence, Order, SongName, Style, Tag, TagKind, VideoSong
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ __all__ = [
     "TagKind",
     "VideoSong",
     "artist_key",
+    "check_template",
     "file_key",
     "format_name",
     "free_name",
@@ -42,10 +43,10 @@ __all__ = [
     "numbered",
     "parse_name",
     "parse_video_title",
-    "path_components",
     "render",
     "safe_name",
     "song_fields",
+    "song_path",
     "tag_kind",
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from musicq_async.media.names.characters import CJK, graphemes
@@ -35,20 +35,47 @@ def format_name(
     none), so that two songs differ. Raises ``SettingsError`` for a template that cannot be filled in.
     """
     more = dict(fields or {})
+    budget = max_bytes, max_units
+    return _fitted(lambda it: render(template, more | song_fields(it), join=join), song, style, source, budget)
 
-    def written(shorter: SongName) -> str:
-        return cleaned(render(template, more | song_fields(shorter), join=join), style)
 
-    whole = written(song)
-    if fits(whole, max_bytes, max_units):
+def song_path(
+    song: SongName,
+    *,
+    template: str = DEFAULT_TEMPLATE,
+    join: str = " / ",
+    style: Style = "seed",
+    fields: Mapping[str, object] | None = None,
+    source: str | None = None,
+) -> tuple[str, ...]:
+    r"""Write a song as folders and a file name without an extension, as the template says; each is safe by itself.
+
+    Only a ``/`` or ``\\`` of the template makes a folder. The file's name is shortened as `format_name` does it, a
+    folder's at its end, and the same for every song that goes there. Raises ``SettingsError`` like `format_name`.
+    """
+    more = dict(fields or {})
+
+    def components(shorter: SongName) -> list[str]:
+        return rendered_components(template, more | song_fields(shorter), join=join)
+
+    folders = (safe_name(text, style=style) for text in components(song)[:-1] if text.strip())
+    return *folders, _fitted(lambda it: components(it)[-1], song, style, source, (MAX_BYTES, MAX_BYTES))
+
+
+def _fitted(
+    write: Callable[[SongName], str], song: SongName, style: Style, source: str | None, budget: tuple[int, int]
+) -> str:
+    """Write a song, and ever less of it until the name fits; mark a name that was cut."""
+    whole = cleaned(write(song), style)
+    if fits(whole, *budget):
         return whole
     mark = cut_mark(whole if source is None else source)
-    for shorter in _shorter_songs(song, max_bytes):
-        name = written(shorter) + mark
-        if fits(name, max_bytes, max_units):
+    for shorter in _shorter_songs(song, budget[0]):
+        name = cleaned(write(shorter), style) + mark
+        if fits(name, *budget):
             return cleaned(name, style)
     return safe_name(
-        whole, style=style, max_bytes=max_bytes, max_units=max_units, source=whole if source is None else source
+        whole, style=style, max_bytes=budget[0], max_units=budget[1], source=whole if source is None else source
     )
 
 
@@ -68,26 +95,3 @@ def _shorter_songs(song: SongName, max_bytes: int) -> Iterator[SongName]:
     while len(kept_title) > 1:
         kept_title.pop()
         yield dataclasses.replace(song, title="".join(kept_title).rstrip() + "…")
-
-
-def path_components(
-    template: str,
-    fields: Mapping[str, object],
-    *,
-    join: str = " / ",
-    style: Style = "seed",
-    source: str | None = None,
-    max_bytes: int = MAX_BYTES,
-    max_units: int = MAX_BYTES,
-) -> tuple[str, ...]:
-    r"""Fill in a template for folders and file and return its components, each a safe name by itself, the file last.
-
-    Only a ``/`` or ``\\`` of the template makes a folder; in a value it is a character like any other that a name
-    cannot hold. Joined below a root, the components never lead out of it. A folder whose fields are all empty is left
-    out. Raises ``SettingsError`` for a template that cannot be filled in.
-    """
-    *folders, file = rendered_components(template, fields, join=join)
-    texts = [folder for folder in folders if folder.strip()] + [file]
-    return tuple(
-        safe_name(text, style=style, max_bytes=max_bytes, max_units=max_units, source=source) for text in texts
-    )

@@ -158,6 +158,23 @@ def parse_template(template: str) -> tuple[Part, ...]:
     return tuple(stack[0])
 
 
+def check_template(template: str) -> None:
+    """Raise ``SettingsError`` for a template that is malformed, or would give every song of a folder one name."""
+    name: list[Part] = []
+    for part in _flat(parse_template(template)):
+        name = [] if isinstance(part, Separator) else [*name, part]
+    if not any(isinstance(part, Field) for part in name):
+        raise SettingsError(f"The name template {template!r} needs a field behind its last '/', such as {{title}}.")
+
+
+def _flat(parts: Sequence[Part]) -> Iterator[Part]:
+    for part in parts:
+        if isinstance(part, Section):
+            yield from _flat(part.parts)
+        else:
+            yield part
+
+
 def _add_text(parts: list[Part], text: str) -> None:
     if text and parts and isinstance(parts[-1], Literal):
         parts[-1] = Literal(parts[-1].text + text)
