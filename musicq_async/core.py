@@ -51,6 +51,8 @@ MAX_NESTING: Final = 64
 MAX_BYTES: Final = 4 * 1024 * 1024
 """Text of one task in UTF-8, with `VALUE_BYTES` more for every value: a push may run on an event loop."""
 VALUE_BYTES: Final = 16
+SHOWN_STEPS: Final = 4
+"""Steps into ``params`` that a message names at either end of a long way."""
 MAX_AHEAD: Final = 10 * 366 * 86_400
 """Seconds that ``delay`` and ``run_at`` may reach into the future: ten years."""
 PROMISE_SECONDS: Final = 1.0
@@ -86,7 +88,7 @@ def checked_task(task: dict[str, Any], priority: int = 0, *, json_only: bool = F
     Raises `InvalidTask`, a ValueError whose message names the field.
     """
     checked = plain_task(task)
-    if checked is None or (json_only and not _fits_64_bits(checked["params"])):
+    if checked is None or (json_only and not _can_be_written(checked)):
         checked = _checked_at_length(task, _Copier(json_only=json_only))
     if priority is not ZERO:
         checked["priority"] = checked_priority(priority)
@@ -131,8 +133,11 @@ def plain_task(task: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _fits_64_bits(params: dict[str, Any]) -> bool:
-    return all(value.__class__ is not int or -(2**63) <= value < 2**64 for value in params.values())
+def _can_be_written(task: dict[str, Any]) -> bool:
+    """Whether a database can hold a task of the common form."""
+    if "\x00" in task["type"] or "\x00" in task["task_id"]:
+        return False
+    return all(value.__class__ is not int or -(2**63) <= value < 2**64 for value in task["params"].values())
 
 
 def _checked_at_length(task: dict[str, Any], copier: _Copier) -> dict[str, Any]:
@@ -156,7 +161,8 @@ def _checked_field(name: object, value: Any, copier: _Copier) -> Any:
     try:
         return copier.field(name, value)
     except _Refused as refused:
-        way = "".join(reversed(refused.steps))
+        steps = refused.steps[::-1]
+        way = "".join(steps if len(steps) <= 2 * SHOWN_STEPS else [*steps[:SHOWN_STEPS], "…", *steps[-SHOWN_STEPS:]])
         raise InvalidTask(f"Task field {_shown(name)}{way and f' at {way}'} {refused}") from None
 
 
@@ -269,6 +275,8 @@ def _text_of(longest: int, *, blanks: bool = True) -> Callable[[_Copier, Any], s
             raise _Refused(f"has {len(value)} characters; it must have 1 to {longest}.")
         if not blanks and value != value.strip():  # some databases do not tell "song" from "song "
             raise _Refused("begins or ends with a blank.")
+        if copier.json_only and "\x00" in value:
+            raise _Refused("holds NUL, which no database keeps.")
         return copier.text(value)
 
     return rule
@@ -933,8 +941,10 @@ class MemoryQueue:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        if not 0 < cleanup_interval <= threading.TIMEOUT_MAX:
-            raise ValueError(f"cleanup_interval must be a number of seconds above 0, not {cleanup_interval}.")
+        if not isinstance(cleanup_interval, (int, float)) or not 0 < cleanup_interval <= threading.TIMEOUT_MAX:
+            raise ValueError(f"cleanup_interval must be a number of seconds above 0, not {cleanup_interval!r}.")
+        if not hasattr(maxsize, "__index__"):
+            raise ValueError(f"maxsize must be a whole number, 0 for no limit, not {maxsize!r}.")
         self.cleanup_interval = cleanup_interval
         self.tasks = TaskLine(operator.index(maxsize), clock)
         self.values = ValueStore(clock)

@@ -22,7 +22,7 @@ import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
 from musicq_async.core import ZERO, MemoryQueue, Waiter, WaitingLine, plain_task
-from musicq_async.errors import NotRunning
+from musicq_async.errors import NotRunning, UsageError
 
 _Result = TypeVar("_Result")
 
@@ -145,6 +145,8 @@ class AsyncQueue:
     """
 
     def __init__(self, core: MemoryQueue | None = None) -> None:
+        if core is not None and not isinstance(core, MemoryQueue):
+            raise UsageError(f"AsyncQueue stands before a MemoryQueue, not {core!r:.60}; leave core out for a new one")
         self._owns_core = core is None
         self.core = MemoryQueue() if core is None else core
         self._core, self._tasks = self.core, self.core.tasks

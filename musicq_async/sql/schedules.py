@@ -77,6 +77,8 @@ class SqlScheduleStore:
 
     async def get(self, task_id: str) -> Schedule | None:
         """Return one schedule."""
+        if not _is_id(task_id):
+            return None
         found = await self._select(select(*SCHEDULE_COLUMNS).where(_s.task_id == task_id))
         return found[0] if found and found[0].task_id == task_id else None
 
@@ -107,7 +109,7 @@ class SqlScheduleStore:
             connection.execute(delete(schedule_fire).where(_f.schedule_id == task_id, _f.task.is_(null())))
             return bool(deleted) or commit_was_lost(connection)
 
-        return await self._database.write(unit)
+        return _is_id(task_id) and await self._database.write(unit)
 
     async def due(self, before_ms: int, *, limit: int = 1000) -> list[Schedule]:
         """Return enabled schedules with ``due_at_ms <= before_ms``, the earliest first; reads those alone."""
@@ -224,6 +226,13 @@ class SqlScheduleStore:
     async def prune(self, before: int) -> int:
         """Delete ledger rows older than this epoch second, other than those not sent; return how many."""
         return await self._database.write(lambda connection: connection.execute(_PRUNE, {"before": before}).rowcount)
+
+
+def _is_id(task_id: object) -> bool:
+    """Whether it is text that a database can compare; nothing else is the id of a schedule."""
+    return (
+        isinstance(task_id, str) and "\x00" not in task_id and not any("\ud800" <= each <= "\udfff" for each in task_id)
+    )
 
 
 def _row(schedule: Schedule) -> dict[str, Any]:

@@ -238,6 +238,24 @@ def test_a_priority_argument_goes_before_the_task_s_own():
     assert checked_task({"type": "x"}, 4)["priority"] == 4
 
 
+@pytest.mark.parametrize("field", ["type", "task_id", "unique_key"])
+def test_json_only_refuses_nul_in_what_a_database_looks_up(field):
+    task = {"type": "x", "task_id": "t", "params": {}, field: "a\x00b"}
+    with pytest.raises(InvalidTask, match=f"'{field}' holds NUL"):
+        checked_task(task, json_only=True)
+    assert checked_task({"type": "x", "params": {"text": "a\x00b"}}, json_only=True)["params"] == {"text": "a\x00b"}
+
+
+def test_a_long_way_into_params_is_named_shortly():
+    params = leaf = {}
+    for _ in range(500):
+        leaf["deeper"] = leaf = {}
+    with pytest.raises(InvalidTask, match="nested deeper") as refused:
+        checked_task({"type": "x", "params": params})
+    assert "…" in str(refused.value)
+    assert len(str(refused.value)) < 300
+
+
 @pytest.mark.parametrize("value", [{1}, b"x", datetime(2026, 1, 1), object(), 2**64, -(2**63) - 1, 1j, range(3)])
 def test_json_only_refuses_what_json_cannot_hold(value):
     with pytest.raises(InvalidTask, match=r"'params' at \['a'\]"):
@@ -467,9 +485,15 @@ def test_task_done_called_too_often_is_an_error():
         queue.task_done()
 
 
-@pytest.mark.parametrize("settings", [{"cleanup_interval": 0}, {"cleanup_interval": -1}, {"cleanup_interval": NAN}])
-def test_an_impossible_interval_is_refused(settings):
-    with pytest.raises(ValueError, match="cleanup_interval"):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"cleanup_interval": each} for each in (0, -1, NAN, "60", None)),
+        *({"maxsize": each} for each in ("4", None, 1.5)),
+    ],
+)
+def test_an_impossible_argument_is_refused_by_name(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
         MemoryQueue(**settings)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import musicq_async.memory.facade as module
 from musicq_async.core import InvalidTask, MemoryQueue
-from musicq_async.errors import NotRunning
+from musicq_async.errors import NotRunning, UsageError
 from musicq_async.memory.facade import AsyncQueue
 
 pytestmark = pytest.mark.anyio
@@ -84,6 +84,12 @@ async def test_a_facade_can_be_made_over_a_core_and_shared_with_threads():
     assert (await queue.pop_task())["task_id"] == "a"
     await queue.push_task({"type": "x", "task_id": "b"})
     assert core.pop_task()["task_id"] == "b"
+
+
+async def test_only_a_core_can_stand_behind_a_facade():
+    for wrong in ("x", 5, AsyncQueue()):
+        with pytest.raises(UsageError, match="MemoryQueue"):
+            AsyncQueue(wrong)
 
 
 async def test_a_wrong_task_is_refused_and_not_queued():
