@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
+from musicq_async import dump
 from musicq_async.clock import SystemClock
 from musicq_async.engine.drain import until_idle
 from musicq_async.engine.host import Host
@@ -48,6 +49,7 @@ class MusicQ:
         self,
         *,
         settings: Settings,
+        node: str,
         queue: Tasks,
         scheduler: StoredScheduler,
         handlers: Handlers,
@@ -55,11 +57,14 @@ class MusicQ:
         library: Library,
         workers: Workers,
         backend: TaskQueue,
+        database: Database,
         nodes: NodeStore,
         signal: WorkSignal,
         clock: Clock,
     ) -> None:
         self.settings = settings
+        self.node = node
+        """The name of this process among the `nodes`, and of its leases."""
         self.queue = queue
         self.scheduler = scheduler
         self.handlers = handlers
@@ -67,6 +72,7 @@ class MusicQ:
         self.library = library
         self._workers = workers
         self._backend = backend
+        self._database = database
         self._nodes = nodes
         self._signal = signal
         self._clock = clock
@@ -107,6 +113,24 @@ class MusicQ:
         now_ms = self._clock.time_ms()
         return [shown(node, now_ms=now_ms) for node in await self._nodes.nodes()]
 
+    async def backup(self, path: str | Path) -> None:
+        """Write a consistent copy of the SQLite database, also while it is used, to a new file: a database itself.
+
+        Raises `UsageError` where the database is no SQLite file or the target exists, `BackendError` where the copy
+        cannot be written.
+        """
+        await _sql().copy_file(self._database, Path(path))
+
+    async def export(self, path: str | Path) -> dict[str, int]:
+        """Write tasks, schedules, values and archive to a new file; return how many of each. See `dump.export`."""
+        tables = _sql().SqlTables(self._database)
+        return await dump.export(Path(path), queue=self._backend, tables=tables, now_ms=self._clock.time_ms())
+
+    async def restore(self, path: str | Path) -> dict[str, int]:
+        """Read what `export` wrote, of whatever database and queue; return how many of each were new."""
+        tables = _sql().SqlTables(self._database)
+        return await dump.restore(Path(path), queue=self._backend, tables=tables)
+
     async def run(self) -> None:
         """Serve until `stop` is called or this is cancelled."""
         await self._stopped.wait()
@@ -119,7 +143,7 @@ class MusicQ:
     async def doctor(self) -> list[dict[str, Any]]:
         """Return what was looked at: dicts with ``name``, ``ok``, ``message`` and ``cure``."""
         counts = await self._backend.counts()
-        nodes = [node for node in await self.nodes() if node["alive"]]
+        nodes = [node for node in await self.nodes() if node["alive"] and node["node"] != self.node]
         handled = self.handlers.types.union(*(node["types"] for node in nodes))
         pending = {kind for (kind, state), count in counts.items() if state is TaskState.PENDING and count}
         waiting = sorted(pending - handled)
@@ -236,8 +260,8 @@ async def open_musicq(
         if settings.scheduler:
             await stack.enter_async_context(scheduler)
         yield MusicQ(
-            settings=settings, queue=tasks, scheduler=scheduler, handlers=merged, events=events, library=library,
-            workers=workers, backend=queue, nodes=nodes, signal=signal, clock=clock,
+            settings=settings, node=owner, queue=tasks, scheduler=scheduler, handlers=merged, events=events,
+            library=library, workers=workers, backend=queue, database=database, nodes=nodes, signal=signal, clock=clock,
         )  # fmt: skip
 
 

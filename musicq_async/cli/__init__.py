@@ -11,13 +11,15 @@ import click
 
 from musicq_async import __version__
 from musicq_async.cli.account import login, logout, whoami
+from musicq_async.cli.database import database
 from musicq_async.cli.demo import demo
 from musicq_async.cli.doctor import doctor
 from musicq_async.cli.download import download
 from musicq_async.cli.interrupts import INTERRUPTED, interrupts
 from musicq_async.cli.music import convert, name
+from musicq_async.cli.nodes import nodes, pause, resume
 from musicq_async.cli.schedules import schedule
-from musicq_async.cli.service import completion, database, run
+from musicq_async.cli.service import completion, run
 from musicq_async.cli.tasks import cancel, push, retry, task, tasks
 
 NOT_FOUND = 3
@@ -43,6 +45,7 @@ def program(context: click.Context) -> int | None:
 
 _COMMANDS = (
     run, push, tasks, task, cancel, retry, schedule, download, convert, name, login, logout, whoami, demo, doctor,
+    nodes, pause, resume,
 )  # fmt: skip
 for _command in _COMMANDS:
     program.add_command(_command)

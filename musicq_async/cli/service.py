@@ -1,4 +1,4 @@
-"""The service itself, the database's migrations, and shell completion."""
+"""The service itself, and shell completion."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from musicq_async.cli.interrupts import INTERRUPTED, interrupts, on_this_loop, run_async
-from musicq_async.cli.opening import address_options, read_settings, with_app
+from musicq_async.cli.opening import address_options, read_settings
 
 if TYPE_CHECKING:
     from musicq_async.app import MusicQ
@@ -97,24 +97,6 @@ def load_handlers(where: str) -> Handlers:
     if not isinstance(found, Handlers):
         raise SettingsError(f"handlers: {where!r} is {type(found).__name__}, not musicq_async.Handlers")
     return found
-
-
-@click.group("db")
-def database() -> None:
-    """Look after the database."""
-
-
-@database.command()
-@address_options
-def upgrade(**addresses: str | None) -> int:
-    """Create the tables, or bring those of an earlier version up to date. The service does so by itself."""
-
-    async def body(app: MusicQ) -> None:
-        from musicq_async.observe.secrets import without_password
-
-        click.echo(f"{without_password(app.settings.database_url)} is up to date")
-
-    return with_app(body, addresses)
 
 
 @click.command()
