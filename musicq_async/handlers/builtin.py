@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from musicq_async.engine.context import TaskContext
 from musicq_async.engine.registry import Handlers
-from musicq_async.errors import ConvertFailed, InvalidParams
+from musicq_async.errors import InvalidParams
 from musicq_async.handlers.library import Library
 from musicq_async.handlers.params import ConvertFormat, DownloadAudio, DownloadBilibiliAudio, TestTask, read
 from musicq_async.media.names import safe_name
@@ -52,8 +52,9 @@ async def _download(library: Library, wish: DownloadAudio, context: TaskContext)
 
     source = Source(url=wish.url)
     done = await download(
-        [source], target, http=library.settings.http, web=await library.web(), if_range=True, progress=progress
-    )
+        [source], target, http=library.settings.http, web=await library.web(), if_range=True, progress=progress,
+        within=library.within(wish.save_path),
+    )  # fmt: skip
     return {"path": str(done.path), "size": done.size}
 
 
@@ -74,11 +75,11 @@ async def _download_bilibili(library: Library, wish: DownloadBilibiliAudio, cont
     async def progress(done: int, total: int | None) -> None:
         await context.progress(done, total, "downloading")
 
-    kept = await library.keep(items[0], save_path=wish.save_path, quality=wish.quality, progress=progress)
-    row = kept.row()
-    if wish.format and kept.path:
-        row["path"] = (await _converted(Path(kept.path), wish.format, keep=False))[0]
-    return row
+    kept = await library.keep(
+        items[0], save_path=wish.save_path, quality=wish.quality, audio_format=wish.format, bitrate=wish.bitrate,
+        progress=progress,
+    )  # fmt: skip
+    return kept.row()
 
 
 async def _one_task_each(items: list[Any], wish: DownloadBilibiliAudio, context: TaskContext) -> dict[str, Any]:
@@ -87,6 +88,7 @@ async def _one_task_each(items: list[Any], wish: DownloadBilibiliAudio, context:
     tasks = []
     for item in wanted:
         params = {"url": item.link, "quality": wish.quality, "save_path": wish.save_path, "format": wish.format}
+        params["bitrate"] = wish.bitrate
         tasks.append({"type": "download_bilibili_audio", "params": {k: v for k, v in params.items() if v is not None}})
     ids = await context.queue.push_many(tasks)
     return {"tasks": ids, "gone": len(items) - len(wanted)}
@@ -106,22 +108,17 @@ async def _convert(library: Library, wish: ConvertFormat, context: TaskContext) 
 
     done = await convert(
         library.folder(given[0]), to=wish.output_format, output=_output(library, wish.output), bitrate=wish.bitrate,
-        keep=wish.keep, progress=progress,
+        keep=wish.keep, within=library.within(given[0], _path_in(wish.output)), progress=progress,
     )  # fmt: skip
     return {"files": [str(each.path) for each in done.files], "failed": len(done.failed)}
 
 
 def _output(library: Library, output: str | None) -> str | None:
     """Return an output path below the music folder; a bare format stays as it is."""
-    if output is None or re.fullmatch(r"[0-9A-Za-z]{2,5}", output):
-        return output
-    return str(library.folder(output)) + ("/" if output.endswith(("/", os.sep)) else "")
+    path = _path_in(output)
+    return output if path is None else str(library.folder(path)) + ("/" if path.endswith(("/", os.sep)) else "")
 
 
-async def _converted(path: Path, to: str, *, keep: bool) -> list[str]:
-    from musicq_async.media.convert import convert  # noqa: PLC0415
-
-    done = await convert(path, to=to, keep=keep)
-    if not done.files:
-        raise ConvertFailed(f"{path.name} could not be converted to {to}")
-    return [str(each.path) for each in done.files]
+def _path_in(output: str | None) -> str | None:
+    """Return an output that is a path, and ``None`` for a bare format."""
+    return None if output is None or re.fullmatch(r"[0-9A-Za-z]{2,5}", output) else output

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import anyio
 
 from musicq_async.clock import SystemClock
-from musicq_async.errors import MediaError, MusicqError, SourceError, WorkGone
-from musicq_async.media.names import SongName, VideoSong, format_name, parse_video_title
+from musicq_async.errors import InvalidParams, MediaError, MusicqError, SettingsError, SourceError, WorkGone
+from musicq_async.media.files import SafeFolder
+from musicq_async.media.names import SongName, VideoSong, check_template, parse_video_title, song_path
 from musicq_async.memory.store import MemoryStore
 from musicq_async.model.event import Completed, Event, Failed, Progressed
 from musicq_async.observe.secrets import register_secret
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from musicq_async.bilibili.models import Item
     from musicq_async.bilibili.streams import AudioChoice
     from musicq_async.media.covers import Cover
+    from musicq_async.media.finish import Finished
+    from musicq_async.media.recipes import Format
     from musicq_async.media.sources import Source
     from musicq_async.media.tags import Tags
     from musicq_async.media.web import Web
@@ -74,6 +78,7 @@ class Library:
         self._opening = anyio.Lock()
         self._client: BilibiliClient | None = None
         self._web: Web | None = None
+        _check_wishes(settings)
 
     async def __aenter__(self) -> Self:
         return self
@@ -110,9 +115,21 @@ class Library:
             return self._web
 
     def folder(self, save_path: str | None) -> Path:
-        """Return the folder that a ``save_path`` means; relative ones lie in the music folder."""
+        """Return the folder that a ``save_path`` means; relative ones lie in the music folder, or are `UnsafePath`."""
         root = Path(self.settings.music_dir).expanduser()
-        return root if not save_path else root / Path(save_path).expanduser()
+        path = Path(save_path or ".").expanduser()
+        if path.parts and not path.is_absolute():
+            SafeFolder(root).parts(path)
+        return root / path
+
+    def within(self, *paths: str | None) -> SafeFolder | None:
+        """Return the music folder, for a task to be held in; ``None`` if a path names another place.
+
+        An absolute path is the caller's own word. A relative one never leads out: raises `UnsafePath`.
+        """
+        root = SafeFolder(Path(self.settings.music_dir).expanduser())
+        places = (Path(os.path.normpath(self.folder(path).absolute())) for path in paths if path)
+        return root if all(place.is_relative_to(root.root) for place in places) else None
 
     async def items(self, link: str) -> AsyncIterator[Item]:
         """Yield what a link stands for, each opened to what can be fetched; what is gone is yielded as such."""
@@ -137,15 +154,19 @@ class Library:
         *,
         save_path: str | None = None,
         quality: str | None = None,
+        audio_format: str | None = None,
+        bitrate: str | int | None = None,
         progress: Progress | None = None,
     ) -> Kept:
         """Fetch one item into the library and return where it is; skipped if the very item is there already.
 
-        ``save_path`` is a folder, or a file name with an audio ending. Raises the `SourceError` or `MediaError` that
-        stopped it; then nothing lies under a final name, and the ``.part`` is gone on with next time.
+        ``save_path`` is a folder, or a file name with an audio ending. ``audio_format`` and ``bitrate`` convert on
+        arrival; ``None`` is the setting. Raises the `SourceError` or `MediaError` that stopped it; then nothing lies
+        under a final name, and the ``.part`` is gone on with next time. Raises `InvalidParams` for another format.
         """
         if item.gone:
             raise WorkGone(f"{item.title or item.link} was removed from the site")
+        to = _conversion(audio_format or self.settings.audio_format, bitrate or self.settings.bitrate)
         client = await self.client()
         folder, name, song = self._place(item, save_path)
         present = await _present(folder, name, item.link)
@@ -154,8 +175,9 @@ class Library:
         choice = await client.audio(item, quality or self.settings.bilibili.quality)
         raw = await self._download(item, choice, folder, quality, progress)
         finished = await self._finish(item, choice, song, folder, name, raw)
+        path, codec = await self._arrived(finished, to)
         return _kept(
-            item, song, path=str(finished.path), codec=finished.sound.codec, quality=choice.quality,
+            item, song, path=str(path), codec=codec, quality=choice.quality,
             message=None if choice.exact else f"{choice.requested} is not offered; got {choice.quality}",
         )  # fmt: skip
 
@@ -180,13 +202,19 @@ class Library:
         target = self.folder(save_path)
         if target.suffix.lower() in AUDIO_ENDINGS:
             return target.parent, target.stem, song
-        return target, format_name(song, style=self.settings.name_style, source=item.key), song
+        name = song_path(
+            song,
+            template=self.settings.name_template,
+            style=self.settings.name_style,
+            fields=_name_fields(item),
+            source=item.key,
+        )
+        return target, "/".join(name), song
 
     async def _download(
         self, item: Item, choice: AudioChoice, folder: Path, quality: str | None, progress: Progress | None
     ) -> list[Path]:
         from musicq_async.media.audio import looks_like_mp4  # noqa: PLC0415
-        from musicq_async.media.files import SafeFolder  # noqa: PLC0415
         from musicq_async.media.transfer import download  # noqa: PLC0415 - httpx, on first use
 
         client = await self.client()
@@ -225,14 +253,27 @@ class Library:
 
     async def _finish(  # noqa: PLR0917
         self, item: Item, choice: AudioChoice, song: SongName, folder: Path, name: str, raw: list[Path]
-    ) -> Any:
-        from musicq_async.media.files import SafeFolder  # noqa: PLC0415
+    ) -> Finished:
         from musicq_async.media.finish import finish  # noqa: PLC0415 - PyAV, on first use
 
+        loudness = self.settings.loudness
+        tags = _tags(item, song, choice if loudness == "site" else None)
         return await finish(
-            raw, SafeFolder(folder), name, tags=_tags(item, song, choice), cover=await self._cover(item),
-            existing="number", expected_duration=choice.duration,
+            raw, SafeFolder(folder), name, tags=tags, cover=await self._cover(item),
+            existing="number", expected_duration=choice.duration, measure=loudness == "measured",
         )  # fmt: skip
+
+    async def _arrived(self, finished: Finished, to: tuple[Format, int | None] | None) -> tuple[Path, str]:
+        """Convert a new song where that is wished; return its path and codec."""
+        if to is None:
+            return finished.path, finished.sound.codec
+        from musicq_async.media.convert import convert  # noqa: PLC0415 - PyAV, on first use
+
+        made, bitrate = to
+        done = await convert(
+            finished.path, to=made.name, bitrate=bitrate, keep=False, within=SafeFolder(finished.path.parent)
+        )
+        return done.files[0].path, made.codec
 
     async def _cover(self, item: Item) -> Cover | None:
         """Fetch the picture. A song without one is still a song."""
@@ -250,6 +291,40 @@ class Library:
             return await cover_from(fetched.content)
         except (MusicqError, TimeoutError):
             return None
+
+
+def _check_wishes(settings: Settings) -> None:
+    """Refuse settings about files that no song could be written with. Raises `SettingsError`."""
+    check_template(settings.name_template)
+    try:
+        _conversion(settings.audio_format, settings.bitrate)
+    except InvalidParams as error:
+        raise SettingsError(str(error)) from error
+
+
+def _conversion(audio_format: str, bitrate: str | int) -> tuple[Format, int | None] | None:
+    """Return what to convert to on arrival, ``None`` for nothing. Raises `InvalidParams`."""
+    if not audio_format:
+        return None
+    from musicq_async.media.recipes import format_named, read_bitrate  # noqa: PLC0415
+
+    made = format_named(audio_format, field="audio_format")
+    return made, read_bitrate(bitrate or None, made)
+
+
+def _name_fields(item: Item) -> dict[str, object]:
+    """Return what a name template can print beside the song itself."""
+    return {
+        "uploader": item.uploader.name,
+        "video_title": item.title,
+        "part": item.part_title,
+        "page": item.page,
+        "pages": item.pages,
+        "bvid": item.bvid or "",
+        "cid": item.cid or "",
+        "date": item.published,
+        "index": item.page if item.pages > 1 else "",
+    }
 
 
 def song_of(item: Item) -> SongName:
@@ -297,11 +372,11 @@ async def _present(folder: Path, name: str, link: str) -> Path | None:
     return None
 
 
-def _tags(item: Item, song: SongName, choice: AudioChoice) -> Tags:
+def _tags(item: Item, song: SongName, choice: AudioChoice | None) -> Tags:
     from musicq_async.media.tags import ReplayGain, Tags  # noqa: PLC0415
 
     gain = None
-    if choice.loudness is not None:
+    if choice is not None and choice.loudness is not None:
         peak = None if choice.loudness.true_peak is None else 10 ** (choice.loudness.true_peak / 20)
         gain = ReplayGain(gain=-18 - choice.loudness.integrated, peak=peak)
     return Tags(
@@ -371,12 +446,6 @@ async def _fetched(
         listen(Progressed(task_id=item.link, task_type="download", done=done, total=total, message=name))
 
     try:
-        kept = await library.keep(item, quality=quality, progress=progress)
-        if audio_format and kept.path and kept.status == "ok":
-            from musicq_async.media.convert import convert  # noqa: PLC0415 - PyAV, on first use
-
-            made = await convert(kept.path, to=audio_format, keep=False)
-            kept = replace(kept, path=str(made.files[0].path), codec=audio_format)
+        return await library.keep(item, quality=quality, audio_format=audio_format, progress=progress)
     except MusicqError as error:
         return failed(item.link, error, item)
-    return kept

@@ -29,7 +29,9 @@ class DownloadBilibiliAudio(msgspec.Struct, frozen=True, kw_only=True, forbid_un
     save_path: str | None = None
     """A folder, or for a single song a file name with an audio ending; relative to the music folder."""
     format: str | None = None
-    """Convert to this format on arrival; ``None`` keeps the sound as it came."""
+    """Convert to this format on arrival; ``None`` is the setting ``audio_format``."""
+    bitrate: str | int | None = None
+    """Bit rate of that conversion, as for ``convert_format``."""
     item: dict[str, Any] | None = None
     """What a list already said of the item; written by the program itself."""
 
