@@ -7,7 +7,7 @@ commit whose answer was lost. All of them may be cancelled at any moment; a writ
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -303,3 +303,45 @@ class Wakeup(Protocol):
 
     def opens(self, at_ms: int) -> None:
         """Say that a rate lets another task begin at this time."""
+
+
+class Archived(msgspec.Struct, frozen=True, kw_only=True):
+    """One song that was fetched, or found on the disk."""
+
+    key: str
+    """What it is: ``BV…:cid`` for a part of a video, ``au…`` for a song of the audio zone, else an address."""
+    path: str
+    """Absolute path of its file, which may be gone by now."""
+    url: str | None = None
+    """Its page."""
+    size: int | None = None
+    """Bytes."""
+    codec: str | None = None
+    quality: str | None = None
+    """hires, dolby, 320k and so on, where it is known."""
+    created_ms: int = 0
+
+
+class Archive(Protocol):
+    """What was fetched already. Keys are those of `Archived`; upper and lower case differ."""
+
+    async def known(self, keys: Collection[str]) -> set[str]:
+        """Return those of the keys that are archived."""
+
+    async def cids(self, bvids: Collection[str]) -> dict[str, set[int]]:
+        """Return the archived parts (cids) of each of these videos that has any."""
+
+    async def get(self, key: str) -> Archived | None:
+        """Return one record."""
+
+    async def at(self, path: str) -> list[Archived]:
+        """Return the records whose file has this very path."""
+
+    async def add(self, record: Archived) -> None:
+        """Store a record; one with the same key is replaced. ``created_ms`` 0 is now."""
+
+    async def forget(self, key: str) -> bool:
+        """Drop a record; return whether it was there."""
+
+    async def page(self, *, limit: int = 1000, after: int = 0) -> list[tuple[int, Archived]]:
+        """Return records in the order in which they were first stored, each with a number to go on ``after``."""

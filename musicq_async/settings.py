@@ -89,6 +89,9 @@ class BilibiliSettings(_Section, frozen=True, kw_only=True):
     """Requests a second to the API, for all workers of an account together."""
     quality: str = "best"
     """Sound quality where a task names none: best, hires, dolby, 320k, 192k, 128k or 64k."""
+    ask_lyrics: Literal["auto", "always", "never"] = "auto"
+    """When to spend a call on a video's lyrics: ``auto`` for what is downloaded by its own link, not for what comes out
+    of a list. A song of the audio zone brings its own at no cost."""
 
 
 class RedisSettings(_Section, frozen=True, kw_only=True):

@@ -258,14 +258,15 @@ class BilibiliClient:
             raise WorkGone(f"the text at {urlsplit(address).hostname} is not there (HTTP {answer.status})")
         return _as_lines(answer.body)
 
-    async def lyrics(self, item: Item, *, automatic: bool = False) -> str | None:
+    async def lyrics(self, item: Item, *, automatic: bool = False, player: PlayerInfo | None = None) -> str | None:
         """Return the words of an item as LRC text: a song's own, or a video's subtitles; ``None`` if there are none.
 
-        Subtitles that a machine heard are left out unless ``automatic``. Guests see no subtitles.
+        ``player`` is what `player` has said, if it was asked before. Subtitles that a machine heard are left out
+        unless ``automatic``. Guests see no subtitles.
         """
         if item.kind == "song":
             return await self.text(item.lyric_url) or None if item.lyric_url else None
-        shown = (await self.player(item)).subtitles
+        shown = (player or await self.player(item)).subtitles
         for track in sorted(shown, key=lambda track: track.automatic):
             if track.automatic and not automatic:
                 break

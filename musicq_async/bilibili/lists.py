@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 from musicq_async.bilibili.api import Api, Call
@@ -32,6 +33,54 @@ _HIDDEN_COLLECTION: Final = 156
 Pages = Callable[[int], Awaitable[ListPage]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """What one page of a list brings that the pages before it did not."""
+
+    items: tuple[Item, ...]
+    last_word: bool
+    """Whether nothing new follows, if all of these are known."""
+
+
+class Walk:
+    """One list, to be read from where new entries come in.
+
+    Some lists have the newest first. With a page ``size``, the list grows at its end, or nobody knows where: then the
+    first page is read, and after it the last ones backwards.
+    """
+
+    def __init__(self, page: Pages, *, size: int | None = None) -> None:
+        self._page = page
+        self._size = size
+
+    async def stretches(self, *, full: bool, seen: set[str] | None = None) -> AsyncIterator[Stretch]:
+        """Yield page after page, each entry once, to the end; the caller leaves earlier where that is enough.
+
+        ``full`` goes straight through. ``seen`` holds what was yielded, over several walks if it is given. Ends also
+        when a page brings nothing new: pages shift while they are read, and a broken list may go on for ever.
+        """
+        seen = set() if seen is None else seen
+        numbers = iter(range(1, _MAX_PAGES))
+        backwards = False
+        for number in numbers:
+            page = await self._page(number)
+            fresh = tuple(item for item in page.items if _identity(item) not in seen)
+            seen.update(map(_identity, fresh))
+            single = number == 1 and not page.more
+            yield Stretch(items=fresh, last_word=not full and (self._size is None or backwards or single))
+            if single or (not backwards and (not page.more or not fresh)):
+                return
+            if number == 1 and not full and self._size and page.total:
+                backwards = True
+                break
+        if backwards and self._size and page.total:
+            for number in range(min(-(-page.total // self._size), _MAX_PAGES), 1, -1):
+                last = await self._page(number)
+                fresh = tuple(item for item in last.items if _identity(item) not in seen)
+                seen.update(map(_identity, fresh))
+                yield Stretch(items=fresh, last_word=True)
+
+
 class Lists:
     """The lists of the site as async iterators of items, the newest first where the site knows an order."""
 
@@ -49,20 +98,34 @@ class Lists:
 
     async def entries(self, link: Link) -> AsyncIterator[Item]:
         """Yield the entries of a list as they stand in it."""
+        seen: set[str] = set()
+        for walk in await self.walks(link):
+            async for stretch in walk.stretches(full=True, seen=seen):
+                for item in stretch.items:
+                    yield item
+
+    async def walks(self, link: Link) -> list[Walk]:
+        """Return the lists that a link stands for, to be walked through. Raises `InvalidParams` for no list."""
         match link:
             case AllFavourites(mid):
-                sources = [self._favourites(folder.number) for folder in await self.folders(mid)]
+                return [Walk(self._favourites(folder.number)) for folder in await self.folders(mid)]
             case AllLists(mid):
-                sources = [
-                    self._series(one.number, mid) if one.series else self._collection(one.number, mid)
+                return [
+                    Walk(
+                        self._source(Series(one.number, mid) if one.series else Collection(one.number, mid)), size=_PAGE
+                    )
                     for one in await self.lists_of(mid)
                 ]
+            case Collection() | Series():
+                return [Walk(self._source(link), size=_PAGE)]
+            case SongMenu():
+                return [Walk(self._source(link), size=_MENU_PAGE)]
             case _:
-                sources = [self._source(link)]
-        seen: set[str] = set()
-        for source in sources:
-            async for item in _paged(source, seen):
-                yield item
+                return [Walk(self._source(link))]
+
+    def walk_of(self, item: Item) -> Walk:
+        """Return the walk through a collection that stands in another list."""
+        return Walk(self._collection(item.season_id or 0, item.uploader.mid or None), size=_PAGE)
 
     def _source(self, link: Link) -> Pages:
         match link:
@@ -86,8 +149,9 @@ class Lists:
         """Yield the videos of a collection that stands in another list."""
         if item.season_id is None:
             return
-        async for inner in _paged(self._collection(item.season_id, item.uploader.mid or None), set()):
-            yield inner
+        async for stretch in self.walk_of(item).stretches(full=True):
+            for inner in stretch.items:
+                yield inner
 
     async def page(self, link: Favourites, number: int) -> ListPage:
         """Return one page of a folder, newest favourite first: enough to see what is new."""
@@ -241,21 +305,6 @@ class Lists:
         except InvalidParams as error:
             raise LoginRequired("the watch-later list needs a login") from error
         return ListPage(items=_videos(data.each("list")), total=data.integer("count"))
-
-
-async def _paged(source: Pages, seen: set[str]) -> AsyncIterator[Item]:
-    """Yield each item once; end when the list says so, or when a page brings nothing new.
-
-    Pages shift while they are read, and a broken list may say for ever that there is more.
-    """
-    for number in range(1, _MAX_PAGES):
-        page = await source(number)
-        fresh = [item for item in page.items if _identity(item) not in seen]
-        for item in fresh:
-            seen.add(_identity(item))
-            yield item
-        if not page.more or not fresh:
-            return
 
 
 def _identity(item: Item) -> str:

@@ -8,11 +8,16 @@ from typing import Any, Final, Literal, Self
 
 import msgspec
 
+from musicq_async.bilibili.ids import bv_to_av
 from musicq_async.bilibili.links import video_link
 from musicq_async.errors import InvalidParams
 
 _WWW: Final = "https://www.bilibili.com"
 _RAW_FILE: Final = re.compile(r".+\.(?:mp4|flv|mkv|mov|avi|wmv|webm|m4v|ts|m4a|mp3|wav|flac)", re.IGNORECASE)
+
+_LONGEST_SOUND: Final = 1e7
+_LONGEST_TEXT: Final = 100_000
+_MOST_NAMES: Final = 1000
 
 ItemKind = Literal["video", "episode", "song", "collection"]
 
@@ -81,11 +86,14 @@ class Item:
 
     @classmethod
     def restored(cls, saved: dict[str, Any]) -> Self:
-        """Return the item that `saved` told of. Raises `InvalidParams`."""
+        """Return the item that `saved` told of, trusting none of it. Raises `InvalidParams`."""
         try:
-            return msgspec.convert(saved, cls)
-        except msgspec.ValidationError as error:
+            item = msgspec.convert(saved, cls)
+        except (msgspec.ValidationError, RecursionError) as error:
             raise InvalidParams(f"item: {error}") from error
+        if odd := _odd(item):
+            raise InvalidParams(f"item: {odd}")
+        return item
 
     @property
     def key(self) -> str:
@@ -108,6 +116,27 @@ class Item:
                 return f"https://space.bilibili.com/{self.uploader.mid}/lists/{self.season_id}?type=season"
             case _:
                 return video_link(self.bvid or "", self.page if self.pages > 1 else None)
+
+
+def _odd(item: Item) -> str | None:
+    """Return what is wrong with an item that came from outside."""
+    numbers = (item.aid, item.cid, item.auid, item.ep_id, item.season_id, item.page, item.pages)
+    if any(number is not None and not 0 < number < 1 << 63 for number in numbers):
+        return "an id is no positive 64-bit number"
+    needed = {"video": item.bvid, "episode": item.ep_id and item.cid, "song": item.auid, "collection": item.season_id}
+    if not needed[item.kind]:
+        return f"a {item.kind} without its id"
+    if item.bvid is not None:
+        try:
+            bv_to_av(item.bvid)
+        except InvalidParams as error:
+            return str(error)
+    if item.duration is not None and not 0 <= item.duration <= _LONGEST_SOUND:
+        return "the duration is out of range"
+    texts = (item.title, item.part_title, item.uploader.name, item.description, *item.artists, *item.tags)
+    if any(len(text) > _LONGEST_TEXT for text in texts) or len(item.artists) + len(item.tags) > _MOST_NAMES:
+        return "a text is too long"
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -472,8 +472,23 @@ async def test_an_item_survives_being_kept_with_a_task(guest: BilibiliClient) ->
 
     for item in await guest.resolve("ml1234507"):
         assert guest.restored(json.loads(json.dumps(item.saved()))) == item
-    assert guest.restored({"kind": "video", "title": "x", "cover": "http://169.254.169.254/"}).cover is None
-    for spoilt in ({}, {"kind": "file", "title": "x"}, {"kind": "video", "title": 5}):
+    fine = {"kind": "video", "title": "x", "bvid": "BV17x411w7KC"}
+    assert guest.restored(fine | {"cover": "http://169.254.169.254/"}).cover is None
+    for spoilt in (
+        {},
+        {"kind": "file", "title": "x"},
+        fine | {"title": 5},
+        {"kind": "video", "title": "x"},
+        fine | {"bvid": "../../etc/passwd"},
+        fine | {"bvid": "BV17x411w7KI"},
+        fine | {"cid": -1},
+        fine | {"cid": 1 << 63},
+        fine | {"duration": -1},
+        fine | {"description": "x" * 200_000},
+        {"kind": "song", "title": "x", "auid": 0},
+        {"kind": "episode", "title": "x", "ep_id": 5},
+        {"kind": "collection", "title": "x"},
+    ):
         with pytest.raises(errors.InvalidParams):
             guest.restored(spoilt)
 
