@@ -33,6 +33,7 @@
     └── MediaError                       bytes and files
         ├── TransferBroken *
         ├── OutOfSpace
+        ├── FileTooLarge
         ├── UnsafePath
         ├── ConvertFailed
         └── TagsRejected
@@ -191,6 +192,10 @@ class TransferBroken(MediaError):
 
 class OutOfSpace(MediaError):
     """The disk has no room for the file."""
+
+
+class FileTooLarge(MediaError):
+    """A file is larger than the caller allows (``http.max_bytes``)."""
 
 
 class UnsafePath(MediaError):

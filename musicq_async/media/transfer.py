@@ -17,7 +17,7 @@ import httpx
 import msgspec
 
 from musicq_async.clock import SystemClock
-from musicq_async.errors import InvalidParams, MusicqError, OutOfSpace, TransferBroken
+from musicq_async.errors import FileTooLarge, InvalidParams, MusicqError, TransferBroken
 from musicq_async.media.answers import Changed, FromStart, Onward, Refused, Whole, judge, read_head, resumable
 from musicq_async.media.files import Folder, SafeFolder
 from musicq_async.media.pace import Pace, TransferRules
@@ -79,7 +79,7 @@ async def download(
     three times. ``max_bytes``, ``deadline`` (seconds) and the pace come from ``http`` when not given.
 
     Raises `TransferBroken` or `SourceUnavailable` (worth a retry), `RateLimited`, `WorkGone` or `NotPermitted` (what
-    the only answer was), `UnsafePath`, `OutOfSpace` (also for more than ``max_bytes``), `InvalidParams`, and whatever
+    the only answer was), `UnsafePath`, `OutOfSpace`, `FileTooLarge` (over ``max_bytes``), `InvalidParams`, and what
     ``refresh`` or ``progress`` raise. On cancellation, on deadline and after these errors the ``.part`` stays, so that
     a later call goes on from it.
     """
@@ -184,7 +184,7 @@ class _Transfer:
                 self._cause = error
             except _TooLarge as error:
                 await anyio.to_thread.run_sync(self._part.discard)
-                raise OutOfSpace(
+                raise FileTooLarge(
                     f"{source.host} offers more than {self._wanted.max_bytes} bytes; raise http.max_bytes to allow it"
                 ) from error
         await self._report()

@@ -14,6 +14,7 @@ import anyio.to_thread
 import pytest
 
 from musicq_async.errors import (
+    FileTooLarge,
     InvalidParams,
     NotPermitted,
     OutOfSpace,
@@ -374,14 +375,14 @@ async def test_an_endless_body_ends_at_the_cap(site, fetch, tmp_path):
             await writer.drain()
 
     site.routes["/a"] = endless
-    with pytest.raises(OutOfSpace, match="max_bytes"):
+    with pytest.raises(FileTooLarge, match="max_bytes"):
         await fetch(site.source("/a"), max_bytes=1 << 20)
     assert left(tmp_path) == []
 
 
 async def test_a_file_over_the_cap_is_not_begun(site, fetch, noise, tmp_path):
     site.put("/a", noise(5000))
-    with pytest.raises(OutOfSpace, match="4999"):
+    with pytest.raises(FileTooLarge, match="4999"):
         await fetch(site.source("/a"), max_bytes=4999)
     assert left(tmp_path) == []
 
