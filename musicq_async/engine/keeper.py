@@ -65,6 +65,8 @@ class LeaseKeeper:
         self._outage = Outage(sink=sink, what="renewing leases")
         self._watchdog: _Watchdog | None = None
         self._woken = asyncio.Event()
+        self._end_thread: Callable[[], None] | None = None
+        """Wakes the thread from its sleep, so that it sees that it should end."""
 
     def keep(self, holders: Mapping[str, Holder]) -> None:
         """Renew the leases of these holders, by task id. Only the event loop may change the dict."""
@@ -94,6 +96,8 @@ class LeaseKeeper:
             await anyio.sleep_forever()
         finally:
             stopped.set()
+            if self._end_thread is not None:
+                self._end_thread()
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(thread.join, 1.0)
 
@@ -150,10 +154,20 @@ class LeaseKeeper:
             _logger.exception("the lease keeper's thread ended; leases are no longer renewed")
 
     async def _renew_in_thread(self, stopped: threading.Event) -> None:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def end() -> None:
+            with suppress(RuntimeError):  # the thread has ended by itself
+                loop.call_soon_threadsafe(ended.set)
+
+        self._end_thread = end
         async with AsyncExitStack() as connections:
             queue: TaskQueue | None = None
             while not stopped.is_set():
-                await anyio.sleep(self.beat)
+                with anyio.move_on_after(self.beat):
+                    await ended.wait()
+                if stopped.is_set():
+                    break
                 if self._watchdog is not None:
                     self._watchdog.look()
                 leases = self._leases()
