@@ -121,4 +121,6 @@ def _output(library: Library, output: str | None) -> str | None:
 
 def _path_in(output: str | None) -> str | None:
     """Return an output that is a path, and ``None`` for a bare format."""
-    return None if output is None or re.fullmatch(r"[0-9A-Za-z]{2,5}", output) else output
+    from musicq_async.media.recipes import is_recipe  # noqa: PLC0415
+
+    return None if output is None or is_recipe(output) or re.fullmatch(r"[0-9A-Za-z]{2,5}", output) else output

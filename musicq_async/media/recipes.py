@@ -69,6 +69,15 @@ FORMATS: Final[dict[str, Format]] = {
     )
 }  # fmt: skip
 
+PRESETS: Final[dict[str, tuple[str, str | None]]] = {
+    "lossless": ("flac", None),
+    "high": ("mp3", "320k"),
+    "standard": ("mp3", "192k"),
+    "small": ("opus", "96k"),
+    "apple": ("m4a", "256k"),
+}
+"""Formats with a bit rate under a name of their own."""
+
 _BY_EXTENSION: Final = {made.extension: made for made in reversed(FORMATS.values())} | {"aif": FORMATS["aiff"]}
 _BITRATE: Final = re.compile(r"(\d{1,9})(?:\.0+)?\s*(k|kb|kbps|kbit/s|kbit|bps|bit/s)?", re.IGNORECASE | re.ASCII)
 
@@ -78,8 +87,27 @@ def format_named(name: object, *, field: str = "output_format") -> Format:
     key = name.strip().lower().removeprefix(".") if isinstance(name, str) else ""
     found = FORMATS.get(key) or _BY_EXTENSION.get(key)
     if found is None:
-        raise InvalidParams(f"{field}: {str(name)[:40]!r} is not known; give one of {', '.join(FORMATS)}")
+        raise InvalidParams(f"{field}: {str(name)[:40]!r} is not known; give one of {', '.join((*FORMATS, *PRESETS))}")
     return found
+
+
+def recipe_named(
+    name: object, bitrate: object = None, *, field: str = "output_format", rate_field: str = "bitrate"
+) -> tuple[Format, int | None]:
+    """Return the format and the bits a second of a format or preset; ``bitrate`` wins over the preset's.
+
+    Raises `InvalidParams` like `format_named` and `read_bitrate`.
+    """
+    preset = PRESETS.get(name.strip().lower()) if isinstance(name, str) else None
+    made = format_named(name if preset is None else preset[0], field=field)
+    wished = preset[1] if bitrate is None and preset is not None else bitrate
+    return made, read_bitrate(wished, made, field=rate_field)
+
+
+def is_recipe(text: str) -> bool:
+    """Whether a text is the name of a format or preset, and not a path."""
+    name = text.strip().lower()
+    return name in FORMATS or name in PRESETS
 
 
 def read_bitrate(value: object, made: Format, *, field: str = "bitrate") -> int | None:
