@@ -219,7 +219,8 @@ async def open_musicq(
         database = await stack.enter_async_context(_open(settings.database_url, clock))
         queue, connect = await _queue(settings, database, clock, signal, stack)
         store = _sql().SqlPublicStore(database)
-        library = await stack.enter_async_context(Library(settings, clock=clock, store=store))
+        archive = _sql().SqlArchive(database)
+        library = await stack.enter_async_context(Library(settings, clock=clock, store=store, archive=archive))
         merged = (handlers or Handlers()).merged(builtin_handlers(library))
         in_memory = settings.queue_url == MEMORY
         keeper = LeaseKeeper(queue, clock=clock, sink=events, seconds=settings.lease, connect=connect)

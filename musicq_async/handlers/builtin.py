@@ -1,4 +1,4 @@
-"""The four task types that every application has, as handlers over a `Library`."""
+"""The task types that every application has, as handlers over a `Library`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from urllib.parse import unquote, urlsplit
 from musicq_async.engine.context import TaskContext
 from musicq_async.engine.registry import Handlers
 from musicq_async.errors import InvalidParams
+from musicq_async.handlers.bilibili import register_bilibili
 from musicq_async.handlers.library import Library
-from musicq_async.handlers.params import ConvertFormat, DownloadAudio, DownloadBilibiliAudio, TestTask, read
+from musicq_async.handlers.params import ConvertFormat, DownloadAudio, TestTask, read
 from musicq_async.media.names import safe_name
 
 
@@ -28,14 +29,11 @@ def builtin_handlers(library: Library) -> Handlers:
     async def download_audio(params: dict[str, Any], context: TaskContext) -> dict[str, Any]:
         return await _download(library, read(DownloadAudio, params), context)
 
-    @handlers.register("download_bilibili_audio")
-    async def download_bilibili_audio(params: dict[str, Any], context: TaskContext) -> dict[str, Any]:
-        return await _download_bilibili(library, read(DownloadBilibiliAudio, params), context)
-
     @handlers.register("convert_format")
     async def convert_format(params: dict[str, Any], context: TaskContext) -> dict[str, Any]:
         return await _convert(library, read(ConvertFormat, params), context)
 
+    register_bilibili(handlers, library)
     return handlers
 
 
@@ -65,33 +63,6 @@ def _name_in(url: str) -> str:
     if dot and re.fullmatch(r"[0-9A-Za-z]{1,5}", ending):
         return f"{safe_name(stem, style='plain')}.{ending}"
     return safe_name(last, style="plain") if last else "download"
-
-
-async def _download_bilibili(library: Library, wish: DownloadBilibiliAudio, context: TaskContext) -> dict[str, Any]:
-    items = [item async for item in library.items(wish.link)]
-    if len(items) > 1:
-        return await _one_task_each(items, wish, context)
-
-    async def progress(done: int, total: int | None) -> None:
-        await context.progress(done, total, "downloading")
-
-    kept = await library.keep(
-        items[0], save_path=wish.save_path, quality=wish.quality, audio_format=wish.format, bitrate=wish.bitrate,
-        progress=progress,
-    )  # fmt: skip
-    return kept.row()
-
-
-async def _one_task_each(items: list[Any], wish: DownloadBilibiliAudio, context: TaskContext) -> dict[str, Any]:
-    """Push a task for each item that is there,."""
-    wanted = [item for item in items if not item.gone]
-    tasks = []
-    for item in wanted:
-        params = {"url": item.link, "quality": wish.quality, "save_path": wish.save_path, "format": wish.format}
-        params["bitrate"] = wish.bitrate
-        tasks.append({"type": "download_bilibili_audio", "params": {k: v for k, v in params.items() if v is not None}})
-    ids = await context.queue.push_many(tasks)
-    return {"tasks": ids, "gone": len(items) - len(wanted)}
 
 
 async def _convert(library: Library, wish: ConvertFormat, context: TaskContext) -> dict[str, Any]:

@@ -32,6 +32,10 @@ class DownloadBilibiliAudio(msgspec.Struct, frozen=True, kw_only=True, forbid_un
     """Convert to this format on arrival; ``None`` is the setting ``audio_format``."""
     bitrate: str | int | None = None
     """Bit rate of that conversion, as for ``convert_format``."""
+    upgrade: bool = False
+    """Fetch what is there once more if a better quality is offered now."""
+    only_new: bool = False
+    """Leave alone what the archive knows, even if its file was removed."""
     item: dict[str, Any] | None = None
     """What a list already said of the item; written by the program itself."""
 
@@ -42,6 +46,13 @@ class DownloadBilibiliAudio(msgspec.Struct, frozen=True, kw_only=True, forbid_un
         if len(given) != 1:
             raise InvalidParams("bv_id or url: give exactly one of them")
         return given[0]
+
+
+class RefreshLogin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``refresh_login``: renew the session where the site asks for it. Meant for once a day."""
+
+    force: bool = False
+    """Renew it even if the site does not ask for it."""
 
 
 class ConvertFormat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
