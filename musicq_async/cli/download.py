@@ -46,9 +46,9 @@ def download(
 
 
 def _check_format(name: str) -> None:
-    from musicq_async.media.recipes import format_named
+    from musicq_async.media.recipes import recipe_named
 
-    format_named(name, field="--format")
+    recipe_named(name, field="--format")
 
 
 def told(items: list[dict[str, Any]], *, as_json: bool) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,25 +23,43 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--to", "audio_format", required=True, metavar="FORMAT", help="mp3, flac, m4a, opus, wav, ...")
+@click.option(
+    "--to",
+    "audio_format",
+    required=True,
+    metavar="FORMAT",
+    help="mp3, flac, m4a, opus, wav, ...; or high, standard, small, apple, lossless.",
+)
 @click.option("--bitrate", metavar="B", help="320k; has no meaning for flac and wav.")
+@click.option("--output", metavar="PATH", help="A folder, or for one file the new one; beside the old by default.")
+@click.option("--replace", is_flag=True, help="Delete each old file once its new one stands.")
 @json_option
-def convert(files: tuple[str, ...], *, audio_format: str, bitrate: str | None, as_json: bool) -> int:
-    """Convert files, or every audio file below a folder. The new ones lie beside the old, which stay."""
+def convert(files: tuple[str, ...], *, as_json: bool, output: str | None, **wish: Any) -> int:
+    """Convert files, or every audio file below a folder, with tags and cover. The old ones stay."""
     settings = read_settings()
+    wish = {"to": wish["audio_format"], "bitrate": wish["bitrate"], "keep": not wish["replace"]}
+    if output is not None:
+        folder = len(files) > 1 or output.endswith(("/", os.sep))
+        wish["output"] = f"{Path(output).absolute()}{os.sep if folder else ''}"
 
     async def body() -> int:
         from musicq_async.observe.log import configure_logging
         from musicq_async.observe.progress import display
 
         with configure_logging(quiet(settings.log)), display(sys.stderr, unit="percent") as shown:
-            items = [item for file in files for item in await _converted(file, audio_format, bitrate, shown)]
+            names: set[str] = set()
+            items = []
+            for file in files:
+                name = Path(file).stem.casefold()
+                wish["existing"] = "number" if output is not None and name in names else "replace"
+                names.add(name)
+                items += await _converted(file, wish, shown)
         return told(items, as_json=as_json)
 
     return run_async(body)
 
 
-async def _converted(file: str, audio_format: str, bitrate: str | None, shown: Display) -> list[dict[str, Any]]:
+async def _converted(file: str, wish: dict[str, Any], shown: Display) -> list[dict[str, Any]]:
     """Convert one argument; errors about it become an item, errors about the options are raised."""
     import anyio
 
@@ -56,9 +76,7 @@ async def _converted(file: str, audio_format: str, bitrate: str | None, shown: D
     try:
         if not await anyio.Path(file).exists():
             raise ConvertFailed("there is no such file")
-        made = await convert_file(
-            await anyio.Path(file).absolute(), to=audio_format, bitrate=bitrate, progress=progressed
-        )
+        made = await convert_file(await anyio.Path(file).absolute(), **wish, progress=progressed)
     except (MediaError, SourceError) as error:
         shown(Failed(**task, error=f"{type(error).__name__}: {error}", attempt=1))
         return [_failed(file, error)]

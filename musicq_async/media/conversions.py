@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from musicq_async.errors import MediaError, SourceError
+from musicq_async.media.drafts import Existing
 from musicq_async.media.recipes import Format
 from musicq_async.media.tag_values import Id3Version
 
@@ -54,3 +55,4 @@ class Wish:
     keep: bool
     id3_version: Id3Version
     ffmpeg: str | None = None
+    existing: Existing = "replace"

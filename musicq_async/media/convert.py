@@ -11,13 +11,14 @@ from musicq_async.errors import ConvertFailed, InvalidParams
 from musicq_async.media.conversions import Action, Conversion, Converted, NotConverted, Wish
 from musicq_async.media.convert_file import FileConversion
 from musicq_async.media.convert_folder import SOUND_FILES, FolderConversion
+from musicq_async.media.drafts import Existing
 from musicq_async.media.ffmpeg import ffmpeg_for
 from musicq_async.media.files import SafeFolder
-from musicq_async.media.recipes import FORMATS, Format, format_named, read_bitrate
+from musicq_async.media.recipes import FORMATS, PRESETS, Format, format_named, is_recipe, read_bitrate, recipe_named
 from musicq_async.media.tag_values import Id3Version
 from musicq_async.media.work import Progress, Stopped, Stopper, Teller, in_thread, need_av
 
-__all__ = ["FORMATS", "SOUND_FILES", "Action", "Conversion", "Converted", "NotConverted", "convert"]
+__all__ = ["FORMATS", "PRESETS", "SOUND_FILES", "Action", "Conversion", "Converted", "NotConverted", "convert"]
 
 
 async def convert(
@@ -27,6 +28,7 @@ async def convert(
     output: str | os.PathLike[str] | None = None,
     bitrate: str | int | None = None,
     keep: bool = True,
+    existing: Existing = "replace",
     within: SafeFolder | None = None,
     id3_version: Id3Version = 3,
     progress: Progress | None = None,
@@ -34,10 +36,11 @@ async def convert(
 ) -> Conversion:
     """Convert a file, or every sound file below a folder, and say what became of each.
 
-    ``to`` is one of ``FORMATS``; without it the extension of ``output`` decides. ``output`` is a file, or a folder
-    to put the files in; without it they lie beside their sources. ``bitrate`` is ``"320k"``, ``320`` or ``320000``;
-    FLAC, ALAC, WAV and AIFF ignore it. A file that is in the format already keeps its bits. A single file replaces
-    what has its name; in a folder, a song that was converted before is skipped and another song gets a number.
+    ``to`` is one of ``FORMATS`` or ``PRESETS``; without it the extension of ``output`` decides. ``output`` is a file,
+    or a folder to put the files in; without it they lie beside their sources. ``bitrate`` is ``"320k"``, ``320`` or
+    ``320000``; FLAC, ALAC, WAV and AIFF ignore it. A file that is in the format already keeps its bits. A single file
+    replaces what has its name, unless ``existing`` gives it a number; in a folder, a song that was converted before is
+    skipped and another song gets a number.
     A source whose own name would be taken is kept, and its new file numbered, unless ``output`` names the source.
     ``keep=False`` deletes each source once its file stands. ``within`` refuses every path outside that folder.
     Progress is told in milliseconds of sound for a file, in files for a folder.
@@ -47,10 +50,10 @@ async def convert(
     ``cancel`` is set, it stops at the next packet and leaves nothing half made; an event raises `ConvertFailed`.
     """
     need_av()
-    if to is None and isinstance(output, str) and output.strip().lower() in FORMATS:
+    if to is None and isinstance(output, str) and is_recipe(output):
         to, output = output, None
-    made = format_named(to) if to is not None else _format_of(output)
-    wish = Wish(made=made, bit_rate=read_bitrate(bitrate, made), keep=keep, id3_version=id3_version)
+    made, bits = recipe_named(to, bitrate) if to is not None else _recipe_of(output, bitrate)
+    wish = Wish(made=made, bit_rate=bits, keep=keep, id3_version=id3_version, existing=existing)
     place = within.root if within is not None else Path()
     start = place / _path(source, "input")
     goal = None if output is None else place / _path(output, "output")
@@ -86,11 +89,12 @@ def _path(value: str | os.PathLike[str], field: str) -> Path:
     return Path(text)
 
 
-def _format_of(output: str | os.PathLike[str] | None) -> Format:
+def _recipe_of(output: str | os.PathLike[str] | None, bitrate: str | int | None) -> tuple[Format, int | None]:
     extension = Path(output).suffix if output is not None else ""
     if not extension:
         raise InvalidParams(f"output_format: say what to convert to; one of {', '.join(FORMATS)}")
-    return format_named(extension, field="output")
+    made = format_named(extension, field="output")
+    return made, read_bitrate(bitrate, made)
 
 
 def _target(source: Path, goal: Path | None, made: Format, *, goal_is_folder: bool) -> Path:

@@ -16,6 +16,7 @@ from musicq_async.media.drafts import Draft
 from musicq_async.media.encode import encode_file
 from musicq_async.media.ffmpeg import encode_by_ffmpeg
 from musicq_async.media.files import Folder, SafeFolder, checked_name, disk_errors, numbered, open_folder
+from musicq_async.media.mp4 import move_index_to_front
 from musicq_async.media.recipes import Format, fits, usual_bitrate
 from musicq_async.media.remux import remux_file
 from musicq_async.media.tags import Tagged, Tags, kind_of, read_tags_from, write_tags_to
@@ -64,7 +65,7 @@ class FileConversion:
                 with Draft(folder, name) as draft:
                     action, bit_rate = self._fill(file, draft, folder, sound, fitting=fitting, teller=teller)
                     size = draft.file.seek(0, os.SEEK_END)
-                    path = draft.place()
+                    path = draft.place(existing=self._wish.existing)
             finally:
                 folder.close()
         return self._done(path, action, bit_rate, sound, size)
@@ -107,6 +108,8 @@ class FileConversion:
             draft.file.seek(0)
             draft.file.truncate()
             encode_file(file, draft.file, made, sound, bit_rate=bit_rate, stop=self._stopper, teller=teller)
+        elif made.muxer == "ipod":
+            move_index_to_front(draft.file)
         if made.tagged:
             tagged = _tags_of(file)
             write_tags_to(draft.file, tagged.tags, cover=tagged.cover, id3_version=self._wish.id3_version)

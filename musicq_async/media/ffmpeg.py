@@ -19,8 +19,11 @@ _DONE_AT: Final = re.compile(rb"out_time_us=(\d{1,15})\s")
 
 
 def ffmpeg_for(made: Format) -> str | None:
-    """Path of the program when it is worth using for this format."""
-    return shutil.which("ffmpeg") if made.name == "mp3" else None
+    """Path of the program where it is installed and this format is one it encodes as well; PyAV does the rest.
+
+    Lossless formats are PyAV's, which keeps the depth of each sample as it is.
+    """
+    return None if made.lossless else shutil.which("ffmpeg")
 
 
 def encode_by_ffmpeg(

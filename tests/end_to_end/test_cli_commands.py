@@ -201,3 +201,8 @@ def test_files_are_converted(musicq, home):
     assert musicq("convert", "missing.wav", "--to", "mp3", code=1).out == ""
     assert "bitrate" in musicq("convert", "tone.wav", "--to", "mp3", "--bitrate", "loud", code=2).err
     assert "tape" in musicq("convert", "tone.wav", "--to", "tape", code=2).err
+    assert musicq("convert", "tone.wav", "--to", "small", "--output", "out/").line == str(home / "out" / "tone.opus")
+    both = musicq("convert", "tone.wav", "tone.flac", "--to", "mp3", "--output", "both", "--replace").out
+    assert both.splitlines() == [str(home / "both" / "tone.mp3"), str(home / "both" / "tone (2).mp3")]
+    assert not (home / "tone.wav").exists()
+    assert not (home / "tone.flac").exists()

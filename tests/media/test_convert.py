@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import stat
 import sys
 import threading
@@ -18,10 +19,11 @@ from musicq_async.media.audio import probe
 from musicq_async.media.convert import convert
 from musicq_async.media.covers import make_cover
 from musicq_async.media.files import SafeFolder
-from musicq_async.media.recipes import FORMATS, format_named, read_bitrate, sample_rate_for
+from musicq_async.media.recipes import FORMATS, format_named, read_bitrate, recipe_named, sample_rate_for
 from musicq_async.media.tags import Tags, read_tags, write_tags
 
 pytestmark = pytest.mark.anyio
+FFMPEG = shutil.which("ffmpeg")
 
 TAGS = Tags(
     title="夜",
@@ -132,6 +134,28 @@ def test_a_bit_rate_is_read_in_every_spelling(value, bits):
 def test_a_bad_bit_rate_names_its_field(value):
     with pytest.raises(InvalidParams, match="bitrate"):
         read_bitrate(value, FORMATS["mp3"])
+
+
+@pytest.mark.parametrize(
+    ("name", "bitrate", "wanted"),
+    [
+        ("high", None, ("mp3", 320_000)),
+        (" Small ", None, ("opus", 96_000)),
+        ("high", "128k", ("mp3", 128_000)),
+        ("lossless", None, ("flac", None)),
+        ("ogg", "64k", ("ogg", 64_000)),
+    ],
+)
+def test_a_preset_is_a_format_with_a_bit_rate(name, bitrate, wanted):
+    made, bits = recipe_named(name, bitrate)
+    assert (made.name, bits) == wanted
+
+
+async def test_a_preset_converts(sound):
+    (done,) = (await convert(sound("song.wav"), to="small")).files
+    assert (done.path.name, done.bit_rate) == ("song.opus", 96_000)
+    (done,) = (await convert(sound("song.wav"), output="standard")).files
+    assert (done.path.name, done.bit_rate) == ("song.mp3", 192_000)
 
 
 def test_a_lossless_format_ignores_a_bit_rate_that_is_well_formed():
@@ -446,8 +470,8 @@ def program(tmp_path, monkeypatch):
         body = body or (
             "import av\n"
             "source, target = (name.removeprefix('file:') for name in (args[args.index('-i') + 1], args[-1]))\n"
-            "with av.open(source) as i, av.open(target, 'w', format='mp3') as o:\n"
-            "    s = o.add_stream('libmp3lame', rate=int(args[args.index('-ar') + 1]))\n"
+            "with av.open(source) as i, av.open(target, 'w', format=args[args.index('-f') + 1]) as o:\n"
+            "    s = o.add_stream(args[args.index('-c:a') + 1], rate=int(args[args.index('-ar') + 1]))\n"
             "    s.bit_rate = int(args[args.index('-b:a') + 1])\n"
             "    for f in i.decode(audio=0):\n"
             "        f.pts = None\n"
@@ -469,18 +493,36 @@ def program(tmp_path, monkeypatch):
     return install
 
 
-async def test_the_program_is_used_for_mp3_with_a_closed_door(sound, program, tune, notes, tmp_path, picture):
+@pytest.mark.parametrize("to", ["mp3", "m4a", "opus"])
+async def test_the_program_is_used_with_a_closed_door(sound, program, tune, notes, tmp_path, picture, to):
     log = program()
     source = sound("song.flac", tmp_path / "in" / "-i.flac")
     await write_tags(source, TAGS, cover=make_cover(picture()))
-    done = (await convert(source, to="mp3", bitrate="128k")).files[0]
+    done = (await convert(source, to=to, bitrate="128k")).files[0]
     said = log.read_text()
     assert "-nostdin" in said
     assert "-protocol_whitelist file,pipe" in said
     assert f"-i file:{source}" in said
     assert tune(done.path)[:7] == notes(2.0)[:7]
     assert (await read_tags(done.path)).tags == TAGS
-    assert left(tmp_path / "in") == ["-i.flac", "-i.mp3"]
+    assert left(tmp_path / "in") == sorted(["-i.flac", f"-i.{to}"])
+
+
+@pytest.mark.skipif(FFMPEG is None, reason="there is no ffmpeg")
+@pytest.mark.parametrize("to", [made.name for made in FORMATS.values() if not made.lossless])
+async def test_the_real_program_makes_the_same(sound, monkeypatch, tune, notes, to):
+    monkeypatch.setenv("PATH", str(Path(FFMPEG).parent))
+    for kind in ("deep.flac", "surround.flac", "mono.wav"):
+        done = (await convert(sound(kind), to=to)).files[0]
+        assert tune(done.path)[:7] == notes(2.0)[:7]
+        assert (await probe(done.path)).codec == FORMATS[to].codec
+
+
+async def test_a_lossless_format_is_never_the_programs(sound, program, pcm):
+    log = program()
+    source = sound("deep.flac")
+    assert pcm((await convert(source, to="alac")).files[0].path) == pcm(source)
+    assert not log.exists()
 
 
 async def test_a_program_that_fails_is_made_up_for(sound, program, tune, notes):
