@@ -5,12 +5,16 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from musicq_async.errors import InvalidSchedule
 from musicq_async.model.schedule import Firing, Schedule
 from musicq_async.model.task import NewTask
+
+MOST_PLANNED: Final = 10_000
+"""Entries that wait to be put into the heap while nobody asks."""
 
 
 class MemorySchedules:
@@ -137,6 +141,8 @@ class MemorySchedules:
         self._schedules[schedule.task_id] = schedule
         if schedule.enabled and schedule.due_at_ms is not None:
             self._planned.append((schedule.due_at_ms, schedule.task_id, schedule.version))
+            if len(self._planned) > MOST_PLANNED:
+                self._sort_in()
 
     def _sort_in(self) -> None:
         """Put what was planned into the heap: when somebody asks, not while schedules are being fired."""
