@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -119,6 +119,31 @@ def test_each_local_time_runs_once_and_steps_go_by_elapsed_time(name, expression
     assert list(slots_within(cron, zone, start, found[-1])) == found
 
 
+TURNING = ["America/New_York", "Europe/London", "Australia/Lord_Howe", "America/Santiago", "Africa/Casablanca"]
+
+
+@pytest.mark.parametrize("name", TURNING)
+def test_a_fixed_time_comes_exactly_once_on_every_local_day_of_a_year(name):
+    zone = ZoneInfo(name)
+    days = [date(2026, 1, 1) + timedelta(days=number) for number in range(365)]
+    start = int(datetime(2026, 1, 1, tzinfo=zone).timestamp()) - 1
+    end = int(datetime(2027, 1, 1, tzinfo=zone).timestamp()) - 1
+    for hour, minute in itertools.product((0, 1, 2, 3, 23), (0, 15, 30, 59)):
+        cron = cron_of(f"{minute} {hour} * * *")
+        slots = list(slots_within(cron, zone, start, end))
+        assert [datetime.fromtimestamp(slot, zone).date() for slot in slots] == days, (hour, minute)
+        assert count_slots(cron, zone, start, end) == len(days)
+
+
+@pytest.mark.parametrize("name", TURNING)
+@pytest.mark.parametrize("minutes", [1, 15, 30])
+def test_steps_of_minutes_go_by_elapsed_time_all_year(name, minutes):
+    start = NOW - 1
+    slots = list(slots_within(cron_of(f"*/{minutes} * * * *"), ZoneInfo(name), start, start + YEAR))
+    assert len(slots) == YEAR // (60 * minutes)
+    assert {after - before for before, after in itertools.pairwise(slots)} == {60 * minutes}
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(
@@ -188,6 +213,21 @@ def test_a_year_of_misses_is_resolved_in_milliseconds(coalesce, window):
     expected = {"latest": 1, "earliest": 1, "all": 1000 if window is None else 61}[coalesce]
     assert abs(len(firing.tasks) - expected) <= 1
     assert firing.advanced.next_run_at > NOW + YEAR
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from([{"interval_seconds": 1}, {"interval_seconds": 3600}, {"cron_expression": "*/5 * * * *"}]),
+    st.integers(-7200, 40 * DAY),
+)
+def test_after_a_jump_or_a_long_pause_one_run_makes_up_for_all(when, late):
+    schedule = made("cron" if "cron_expression" in when else "interval", timezone="Europe/London", **when)
+    now_ms = max(schedule.due_at_ms + late * 1000, schedule.due_at_ms)
+    firing = fire(schedule, now_ms=now_ms)
+    assert len(firing.tasks) == 1
+    assert firing.tasks[0].fire_at * 1000 <= now_ms
+    assert firing.advanced.next_run_at * 1000 > now_ms, "nothing else is due now"
+    assert firing.advanced.due_at_ms == firing.advanced.next_run_at * 1000
 
 
 @settings(max_examples=80, deadline=None)
