@@ -14,6 +14,7 @@ from musicq_async.errors import InvalidParams
 from musicq_async.handlers.bilibili import register_bilibili
 from musicq_async.handlers.library import Library
 from musicq_async.handlers.params import ConvertFormat, DownloadAudio, TestTask, read
+from musicq_async.handlers.sync import register_sync
 from musicq_async.media.names import safe_name
 
 
@@ -34,6 +35,7 @@ def builtin_handlers(library: Library) -> Handlers:
         return await _convert(library, read(ConvertFormat, params), context)
 
     register_bilibili(handlers, library)
+    register_sync(handlers, library)
     return handlers
 
 

@@ -48,6 +48,24 @@ class DownloadBilibiliAudio(msgspec.Struct, frozen=True, kw_only=True, forbid_un
         return given[0]
 
 
+class Sync(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``sync`` and ``sync_...``: a list by its link, or by the number that its kind goes by."""
+
+    link: str | None = None
+    media_id: int | str | None = None
+    """A folder of favourites."""
+    season_id: int | str | None = None
+    """A collection."""
+    series_id: int | str | None = None
+    mid: int | str | None = None
+    """An uploader; the owner of a collection, a series or favourites."""
+    quality: str | None = None
+    save_path: str | None = None
+    audio_format: str | None = None
+    full_every: float = 86_400.0
+    """Seconds after which the whole list is looked through again; 0 does so every time."""
+
+
 class RefreshLogin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``refresh_login``: renew the session where the site asks for it. Meant for once a day."""
 

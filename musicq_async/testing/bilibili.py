@@ -136,9 +136,11 @@ class StandInBilibili:
             for name, value in values.items()
         }
 
-    def fail(self, path_pattern: str, *, with_: Fault, times: int | None = 1, host: str | None = None) -> None:
-        """Spoil the next ``times`` requests (``None``: all) whose path fits a shell pattern."""
-        self._faults.add(path_pattern, with_, times=times, host=host)
+    def fail(
+        self, path_pattern: str, *, with_: Fault, times: int | None = 1, host: str | None = None, after: int = 0
+    ) -> None:
+        """Spoil ``times`` requests (``None``: all) whose path fits a shell pattern, once ``after`` of them passed."""
+        self._faults.add(path_pattern, with_, times=times, host=host, after=after)
 
     def heal(self) -> None:
         """Forget all planned faults."""

@@ -100,6 +100,7 @@ class _Planned:
     host: str | None
     fault: Fault
     left: float
+    passing: int
 
 
 class FaultPlan:
@@ -108,17 +109,19 @@ class FaultPlan:
     def __init__(self) -> None:
         self._planned: list[_Planned] = []
 
-    def add(self, pattern: str, fault: Fault, *, times: int | None, host: str | None) -> None:
-        """Spoil the next ``times`` requests (``None``: all) whose path fits a shell pattern."""
-        self._planned.append(
-            _Planned(pattern=pattern, host=host, fault=fault, left=math.inf if times is None else times)
-        )
+    def add(self, pattern: str, fault: Fault, *, times: int | None, host: str | None, after: int = 0) -> None:
+        """Spoil ``times`` requests (``None``: all) whose path fits a shell pattern, after letting some pass."""
+        left = math.inf if times is None else times
+        self._planned.append(_Planned(pattern=pattern, host=host, fault=fault, left=left, passing=after))
 
     def take(self, request: Request) -> Fault | None:
         """Return the fault for a request, and count it."""
         for planned in self._planned:
             fits = planned.host in {None, request.host} and fnmatch.fnmatchcase(request.path, planned.pattern)
             if planned.left > 0 and fits:
+                if planned.passing:
+                    planned.passing -= 1
+                    continue
                 planned.left -= 1
                 return planned.fault
         return None
