@@ -16,6 +16,7 @@ from musicq_async.cli.demo import demo
 from musicq_async.cli.doctor import doctor
 from musicq_async.cli.download import download
 from musicq_async.cli.interrupts import INTERRUPTED, interrupts
+from musicq_async.cli.library import library
 from musicq_async.cli.music import convert, name
 from musicq_async.cli.nodes import nodes, pause, resume
 from musicq_async.cli.schedules import schedule
@@ -44,8 +45,8 @@ def program(context: click.Context) -> int | None:
 
 
 _COMMANDS = (
-    run, push, tasks, task, cancel, retry, schedule, download, convert, name, login, logout, whoami, demo, doctor,
-    nodes, pause, resume,
+    run, push, tasks, task, cancel, retry, schedule, download, convert, name, library, login, logout, whoami, demo,
+    doctor, nodes, pause, resume,
 )  # fmt: skip
 for _command in _COMMANDS:
     program.add_command(_command)

@@ -13,6 +13,7 @@ import anyio
 from musicq_async.bilibili.ids import BV_PATTERN, normal_bvid
 from musicq_async.bilibili.links import Episode, Link, Song, Video, parse_link, video_link
 from musicq_async.errors import InvalidParams, SourceError
+from musicq_async.handlers.songs import KEY_TAG
 from musicq_async.media.names import SongName, name_key, parse_name
 from musicq_async.ports import Archive, Archived
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 GUESS: Final = "guess://"
 """What the keys of songs begin with that are known by their name alone."""
-KEY_TAG: Final = "MUSICQ_ID"
-"""Tag that holds a file's key in the archive."""
 _KEY: Final = re.compile(r"BV1[0-9A-Za-z]{9}:\d{1,18}|au\d{1,18}|ep\d{1,18}:\d{1,18}", re.ASCII)
 _IN_NAME: Final = re.compile(
     rf"(?<![0-9A-Za-z])({BV_PATTERN})(?![0-9A-Za-z])(?:[ _]?[pP]0*(\d{{1,4}})(?!\d))?", re.ASCII

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from musicq_async.bilibili.models import Item, Loudness, Music
     from musicq_async.media.tags import Tags
 
+KEY_TAG: Final = "MUSICQ_ID"
+"""Tag of a file that holds its key in the archive."""
 _LAST_SECOND: Final = 253_402_300_800
 """Of the year 9999."""
 
@@ -115,6 +117,7 @@ def tags_of(item: Item, song: SongName, words: Words, loudness: Loudness | None)
         comment=item.link,
         lyrics=words.lyrics,
         replay_gain=gain,
+        others={KEY_TAG: (item.key,)},
     )
 
 
