@@ -210,6 +210,8 @@ async def open_musicq(
     running tasks have ``shutdown_grace`` seconds, then they are put back with no attempt spent; a cancellation puts
     them back at once.
     """
+    if not isinstance(settings, Settings | None) or not isinstance(handlers, Handlers | None):
+        raise UsageError("open_musicq takes a musicq_async.Settings, and handlers=, a musicq_async.Handlers")
     settings = settings or Settings()
     clock = clock or SystemClock()
     owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -435,7 +437,10 @@ async def _queue(
         return MemoryTasks(clock=clock, wakeup=signal), None
     if _is_redis(url):
         raise SettingsError("queue_url: Redis queues are not in this version; use a database or memory://")
-    own = database if url == settings.database_url else await stack.enter_async_context(_open(url, clock))
+    try:
+        own = database if url == settings.database_url else await stack.enter_async_context(_open(url, clock))
+    except SettingsError as error:
+        raise SettingsError(str(error).replace("database_url", "queue_url")) from None
 
     def connect() -> AbstractAsyncContextManager[TaskQueue]:
         return _second(url, clock)

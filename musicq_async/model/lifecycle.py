@@ -70,6 +70,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 def settle(task: Task, outcome: Outcome, *, now_ms: int, draw: float, max_crashes: int) -> Change:
     """Decide what becomes of a running task. ``draw`` in [0, 1) spreads the retry."""
+    if isinstance(outcome, Snooze | Interruption) and task.cancel_requested_ms is not None:
+        outcome = Cancellation(task.cancel_reason)
     match outcome:
         case Success(result=result):
             return completed(task, result, now_ms=now_ms)
@@ -94,8 +96,6 @@ def settle(task: Task, outcome: Outcome, *, now_ms: int, draw: float, max_crashe
                 cancel_reason=reason or task.cancel_reason,
             )
         case Interruption():
-            if task.cancel_requested_ms is not None:
-                return settle(task, Cancellation(task.cancel_reason), now_ms=now_ms, draw=draw, max_crashes=max_crashes)
             return _change(task, TaskState.PENDING, now_ms, interrupt_count=task.interrupt_count + 1)
         case Crash(message=message):
             return _crashed(task, message, now_ms=now_ms, max_crashes=max_crashes)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from musicq_async.sql.copying import SqlTables, copy_file
 from musicq_async.sql.archive import SqlArchive
+from musicq_async.sql.copying import SqlTables, copy_file
 from musicq_async.sql.database import Database, open_database
 from musicq_async.sql.nodes import SqlNodes
 from musicq_async.sql.schedules import SqlScheduleStore

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Connection, Row, bindparam, func, select, update
+from sqlalchemy import BindParameter, Connection, Row, bindparam, delete, func, select, update
 
 from musicq_async.model.limit import Limit, after_beginning, fewest, left_of, may_begin, opens_at_us
 from musicq_async.sql.dialects import insert_missing
@@ -225,6 +225,11 @@ class Gates:
                 insert_missing(self._connection, task_limit, [{"name": row["key"], "free_at_us": 0} for row in rows])
                 self._connection.execute(_SET, rows)
             self._look_again(gate.opens_at_us())
+
+
+def forget_rates(connection: Connection, *, before_us: int) -> None:
+    """Delete the rates of types and groups of which nothing began since."""
+    connection.execute(delete(task_limit).where(task_limit.c.free_at_us.between(1, before_us)))
 
 
 _LOCK: Final = (

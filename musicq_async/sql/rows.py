@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -75,6 +76,21 @@ def json_text(value: Any, field: str) -> str:
     if len(data) > LARGEST_TEXT:
         raise UsageError(f"{field} takes {len(data)} bytes as JSON, over the limit of {LARGEST_TEXT}")
     return data.decode()
+
+
+def is_finite(value: Any) -> bool:
+    """Whether no number in a JSON value is NaN or infinite: they would be written as null."""
+    left = [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, float):
+            if not math.isfinite(each):
+                return False
+        elif isinstance(each, dict):
+            left += each.values()
+        elif isinstance(each, list | tuple | set | frozenset):
+            left += each
+    return True
 
 
 def json_value(text: str) -> Any:

@@ -32,6 +32,7 @@ from musicq_async.ports import Heartbeat, TaskFilter, Wakeup
 from musicq_async.sql.claims import Claim, Claimed, claim
 from musicq_async.sql.database import Database, commit_was_lost
 from musicq_async.sql.dialects import insert_missing
+from musicq_async.sql.gates import forget_rates
 from musicq_async.sql.pushes import Push, Pushed, push
 from musicq_async.sql.rows import (
     CHANGED,
@@ -321,6 +322,7 @@ class SqlTaskQueue:
                 purged += deleted
         before_ms = self._clock.time_ms() - KEY_GRACE_MS
         await self._database.write(functools.partial(forget_keys, before_ms=before_ms))
+        await self._database.write(functools.partial(forget_rates, before_us=before_ms * 1000))
         return purged
 
 

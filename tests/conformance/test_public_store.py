@@ -7,6 +7,8 @@ import math
 import anyio
 import pytest
 
+from musicq_async.errors import UsageError
+
 pytestmark = pytest.mark.anyio
 
 
@@ -107,3 +109,15 @@ async def test_many_setting_one_key_at_once_leave_one_value(bench) -> None:
             group.start_soon(bench.store.set_public, "k", number)
     assert await bench.store.get_public("k") in range(30)
     assert await bench.store.get_store_size() == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), {"deep": [1, float("inf")]}])
+async def test_what_json_cannot_write_is_refused_and_nothing_is_set(bench, value) -> None:
+    if bench.kind == "memory":
+        pytest.skip("the threading core keeps any object")
+    await bench.store.set_public("k", "before")
+    with pytest.raises(UsageError):
+        await bench.store.set_public("k", value)
+    assert await bench.store.get_public("k") == "before"
+    await bench.store.set_public("k", [None, "null"])
+    assert await bench.store.get_public("k") == [None, "null"]

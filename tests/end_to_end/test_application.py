@@ -117,3 +117,17 @@ async def test_the_process_wide_scheduler_pushes_to_the_process_wide_queue():
         assert (task["type"], task["scheduler_task_id"]) == ("ping", schedule)
     finally:
         await scheduler.stop()
+
+
+@pytest.mark.parametrize("given", [{"settings": 5}, {"handlers": 5}, {"settings": {"concurrency": 1}}])
+async def test_only_settings_and_handlers_open_an_application(given):
+    with pytest.raises(musicq_async.UsageError, match="Settings"):
+        async with musicq_async.open_musicq(**given):
+            pass
+
+
+async def test_a_wrong_queue_address_is_called_by_its_name(tmp_path):
+    settings = musicq_async.Settings(database_url=f"sqlite+aiosqlite:///{tmp_path / 'a.db'}", queue_url="amqp://x")
+    with pytest.raises(musicq_async.SettingsError, match="queue_url"):
+        async with musicq_async.open_musicq(settings):
+            pass

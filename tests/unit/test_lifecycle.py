@@ -136,14 +136,13 @@ def test_a_task_that_was_asked_to_stop_never_runs_again(history, outcome, draw):
     change = settled(asked, outcome, draw=draw)
     if isinstance(outcome, Success):
         assert change.status is S.COMPLETED
-    elif not isinstance(outcome, Snooze):  # see below
+    else:
         assert change.status is S.CANCELLED
         assert change.cancel_requested_ms == NOW - 5
         assert change.cancel_reason
     assert change.status is not S.FAILED
 
 
-@pytest.mark.xfail(strict=True, reason="a snooze forgets the request; settle() must cancel as for an interruption")
 def test_a_task_that_was_asked_to_stop_does_not_snooze_on():
     assert settled(task(cancel_requested_ms=NOW - 5), Snooze(3)).status is S.CANCELLED
 
