@@ -263,6 +263,7 @@ def _sqlite_engine(address: Address, *, begin: str, connections: int) -> Engine:
             f"synchronous = {address.synchronous}",
             "foreign_keys = ON",
             "cache_size = -16000",
+            "wal_autocheckpoint = 4000",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
 
