@@ -131,13 +131,15 @@ class _Copy:
         if (codec_name(stream), stream.codec_context.sample_rate) != self._kind:
             raise ConvertFailed("the segments differ in codec or sample rate and cannot be joined")
         base, rate, cut = stream.time_base or Fraction(1, self._kind[1]), self._kind[1], self._cut
-        offset = None if self._end or cut else 0
+        offset = None if self._end or (cut is not None and cut.start > 0) else 0
         last = 0
         for packet in packets:
             if packet.dts is None or packet.size == 0:
                 continue
-            if cut is not None and not _within(cut, float(packet.dts * base)):
+            if cut is not None and cut.start > 0 and packet.dts * base < cut.start:
                 continue
+            if cut is not None and cut.end is not None and packet.dts * base >= cut.end:
+                break
             if offset is None:
                 offset = int(Fraction(self._end, rate) / base) - packet.dts
             if offset:
@@ -161,7 +163,3 @@ class _Copy:
         if self._home.extension == "m4a":
             move_index_to_front(self._target)
         return self._home
-
-
-def _within(cut: Cut, moment: float) -> bool:
-    return moment >= cut.start and (cut.end is None or moment < cut.end)
