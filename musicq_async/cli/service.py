@@ -12,11 +12,17 @@ from musicq_async.cli.interrupts import INTERRUPTED, interrupts, on_this_loop, r
 from musicq_async.cli.opening import address_options, read_settings
 
 if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+    from logging import Logger
+
     from musicq_async.app import MusicQ
     from musicq_async.engine.registry import Handlers
     from musicq_async.settings import Settings
 
 
+FIRST_WAIT: Final = 1
+LONGEST_WAIT: Final = 15
+"""Seconds between two tries to reach a server that is away at start."""
 STUCK: Final = 5.0
 """Seconds beyond the grace after which the process ends although a handler blocks its event loop."""
 
@@ -41,14 +47,15 @@ def run(*, drain: bool, no_scheduler: bool, **given: Any) -> int:
 
 async def _serve(settings: Settings, handlers: Handlers | None, *, drain: bool) -> int:
     import logging
+    from contextlib import AsyncExitStack
 
-    from musicq_async.app import open_musicq
     from musicq_async.observe.log import configure_logging, log_events
 
     with configure_logging(settings.log):
-        async with open_musicq(settings, handlers=handlers) as app:
+        log = logging.getLogger("musicq_async.cli")
+        async with AsyncExitStack() as stack:
+            app = await _open_when_there(stack, settings, handlers, log, waits=not drain)
             log_events(app.events)
-            log = logging.getLogger("musicq_async.cli")
             if drain:
                 log.info("%s", _greeting(app))
                 await app.run_until_idle()
@@ -59,6 +66,27 @@ async def _serve(settings: Settings, handlers: Handlers | None, *, drain: bool) 
             log.info("stopping")
         log.info("stopped")
     return INTERRUPTED
+
+
+async def _open_when_there(
+    stack: AsyncExitStack, settings: Settings, handlers: Handlers | None, log: Logger, *, waits: bool
+) -> MusicQ:
+    """Open the application. A service waits for a server that is away: it may have been started a moment earlier."""
+    from musicq_async.app import open_musicq
+    from musicq_async.clock import SystemClock
+    from musicq_async.errors import BackendUnavailable
+
+    on_servers = waits and not settings.database_url.startswith("sqlite")
+    wait = FIRST_WAIT
+    while True:
+        try:
+            return await stack.enter_async_context(open_musicq(settings, handlers=handlers))
+        except BackendUnavailable as error:
+            if not on_servers:
+                raise
+            log.warning("%s; trying again in %d s", error, wait)
+        await SystemClock().sleep(wait)
+        wait = min(2 * wait, LONGEST_WAIT)
 
 
 def _greeting(app: MusicQ) -> str:
