@@ -1,4 +1,4 @@
-"""Commands about the music folder and the archive of what is in it: library scan, review, set."""
+"""Commands about the music folder and the archive of what is in it: library scan, review, set, split."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import click
 
 from musicq_async.cli.opening import address_options, json_option, with_app
 from musicq_async.cli.output import print_json, print_table
+from musicq_async.cli.values import JsonObject, clock_time
 
 if TYPE_CHECKING:
     from musicq_async.app import MusicQ
     from musicq_async.handlers.scan import Scanned
+    from musicq_async.media.chapters import Chapter
 
 
 @click.group()
@@ -85,6 +87,63 @@ def settle(path: str, link: str, **addresses: str | None) -> int:
         click.echo(f"{record.path} is {record.url}")
 
     return with_app(body, addresses)
+
+
+@library.command()
+@click.argument("path", type=click.Path(exists=True, dir_okay=False))
+@click.option("--chapters", "marks", type=JsonObject(), metavar="JSON", help='{"0:00": "title", "3:41": ...}; @FILE.')
+@json_option
+@address_options
+def split(path: str, marks: dict[str, Any] | None, *, as_json: bool, **addresses: str | None) -> int:
+    """Split a long recording into tracks at its chapters: those that its page has, or the given ones.
+
+    The tracks go into a folder beside the recording, which stays. No bit of the sound is lost.
+    """
+
+    async def body(app: MusicQ) -> None:
+        from musicq_async.media.chapters import Chapter, split
+        from musicq_async.media.files import SafeFolder
+
+        song = Path(path)
+        if marks is None:
+            chapters = await _chapters_of(app, song)
+        else:
+            chapters = [Chapter(title=str(title), start=clock_time(moment)) for moment, title in marks.items()]
+        measure = app.settings.loudness == "measured"
+        tracks = await split(song, chapters, SafeFolder(song.parent), style=app.settings.name_style, measure=measure)
+        rows: list[dict[str, Any]] = [
+            {"number": each.number, "title": each.song.full, "artists": list(each.song.artists),
+             "path": str(each.finished.path)}
+            for each in tracks
+        ]  # fmt: skip
+        if as_json:
+            print_json({"items": rows})
+        else:
+            for row in rows:
+                click.echo(printable(row["path"]))
+
+    from musicq_async.observe.secrets import printable
+
+    return with_app(body, addresses)
+
+
+async def _chapters_of(app: MusicQ, path: Path) -> list[Chapter]:
+    """Ask the site for the chapters of the video that a file says it comes from."""
+    from musicq_async.errors import InvalidParams
+    from musicq_async.handlers.scan import source_of
+    from musicq_async.media.chapters import Chapter
+    from musicq_async.media.scan import found_songs
+
+    found = [source_of(song) async for song in found_songs(path)]
+    link = found[0].link if found and found[0] is not None else None
+    if link is None:
+        raise InvalidParams("the file does not say which video it comes from; give --chapters")
+    client = await app.library.client()
+    items = [item async for item in app.library.items(link)]
+    if len(items) != 1:
+        raise InvalidParams(f"{link} has {len(items)} parts and the file does not say which it is; give --chapters")
+    player = await client.player(items[0])
+    return [Chapter(title=each.title, start=each.start, end=each.end) for each in player.chapters]
 
 
 def _row(row: dict[str, Any]) -> tuple[str, str, str]:

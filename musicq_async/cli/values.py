@@ -28,6 +28,16 @@ def duration(text: str) -> float:
     return sum(float(number) * UNITS[unit] for number, unit in pieces)
 
 
+def clock_time(text: str) -> float:
+    """Read a place in a recording, ``83.5``, ``1:23`` or ``1:02:03.5``, as seconds. Raises `click.UsageError`."""
+    if not re.fullmatch(r"(?:(?:\d{1,3}:)?\d{1,4}:)?\d{1,6}(?:\.\d{1,3})?", text.strip(), re.ASCII):
+        raise click.UsageError(f"{text!r} is no place in a recording; write 3:41 or 1:02:03")
+    seconds = 0.0
+    for part in text.strip().split(":"):
+        seconds = seconds * 60 + float(part)
+    return seconds
+
+
 def moment(text: str, *, now: float, zone: tzinfo | None) -> int:
     """Read epoch seconds, an ISO date and time (in ``zone``, if it names none), or ``+`` a duration from now.
 

@@ -112,14 +112,13 @@ def _songs(tracks: Sequence[Chapter], whole: str, tags: Tags) -> list[SongName]:
     titles = [chapter.title for chapter in tracks]
     songs = []
     for number, title in enumerate(titles, start=1):
-        read = parse_video_title(whole, part=title or None, parts=titles)
-        named = bool(title.strip()) and read.title != parse_video_title(whole).title
+        read = parse_video_title("", part=title, parts=titles)
         songs.append(
             SongName(
                 raw=title,
-                title=read.title if named else title.strip() or f"{whole} {number}",
+                title=read.title.strip() or title.strip() or f"{whole} {number}",
                 artists=read.artists or tags.artists,
-                tags=read.tags if named else (),
+                tags=read.tags,
             )
         )
     return songs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import anyio
@@ -130,3 +131,24 @@ def test_the_site_says_which_part_a_song_is_when_asked(musicq, song, home, site)
     assert found["x.m4a"]["key"].count(":") == 1
     assert found["x.m4a"]["key"].startswith("BV1")
     assert found["gone.m4a"]["key"] == LINK
+
+
+def test_a_recording_is_split_at_the_chapters_of_its_page_or_at_given_ones(musicq, song, home, site):
+    video = next(iter(site.catalogue.videos.values()))
+    (part, *_) = video.parts
+    halves = ((0.0, part.seconds / 2, "晴天"), (part.seconds / 2, part.seconds, "七里香"))
+    video = site.catalogue.videos[video.aid] = dataclasses.replace(video, chapters=halves)
+    item = musicq("download", f"av{video.aid}", "--json").json["items"][0]
+    tracks = musicq("library", "split", item["path"], "--json").json["items"]
+    assert [track["number"] for track in tracks] == list(range(1, len(video.chapters) + 1))
+    for track in tracks:
+        assert track["path"].startswith(str(home / "music"))
+    plain = song("x.m4a")
+    assert "--chapters" in musicq("library", "split", str(plain), code=2).err
+    given = musicq("library", "split", str(plain), "--chapters", '{"0:00": "a", "0:00.25": "b"}', code=2)
+    assert "chapters" in given.err
+    long = home / "music" / "long.m4a"
+    long.write_bytes(song_file((440, 550), 4.0))
+    made = musicq("library", "split", str(long), "--chapters", '{"0:00": "a", "0:02": "b"}').out.splitlines()
+    assert made == [str(home / "music" / "long" / name) for name in ("01 a.m4a", "02 b.m4a")]
+    assert "no place" in musicq("library", "split", str(long), "--chapters", '{"x": "a"}', code=2).err
