@@ -331,8 +331,8 @@ class Archive(Protocol):
     async def cids(self, bvids: Collection[str]) -> dict[str, set[int]]:
         """Return the archived parts (cids) of each of these videos that has any."""
 
-    async def get(self, key: str) -> Archived | None:
-        """Return one record."""
+    async def get(self, *keys: str) -> Archived | None:
+        """Return the record of the first of the keys that has one."""
 
     async def at(self, path: str) -> list[Archived]:
         """Return the records whose file has this very path."""

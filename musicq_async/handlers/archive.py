@@ -28,9 +28,9 @@ class MemoryArchive:
                 found.setdefault(bvid, set()).add(int(cid))
         return found
 
-    async def get(self, key: str) -> Archived | None:
-        """Return one record."""
-        return self._records[key][1] if key in self._records else None
+    async def get(self, *keys: str) -> Archived | None:
+        """Return the record of the first of the keys that has one."""
+        return next((self._records[key][1] for key in keys if key in self._records), None)
 
     async def at(self, path: str) -> list[Archived]:
         """Return the records whose file has this very path."""

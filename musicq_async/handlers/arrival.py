@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import anyio.to_thread
 
 from musicq_async.errors import MusicqError
 from musicq_async.handlers.kept import Kept, Progress, Wish, kept
@@ -73,7 +74,7 @@ class Arrival:
     async def _found(self) -> tuple[Archived | None, Path | None]:
         """Return what the archive says of the item, and the file that counts as it, if it is there."""
         archive, item = self._library.archive, self._item
-        record = await archive.get(item.key) or await archive.get(item.link)
+        record = await archive.get(item.key, item.link)
         if record is not None and await self._counts(Path(record.path)):
             if record.key != item.key:  # found by its link alone, by a scan of the folder
                 await archive.add(_under_key(record, item))
@@ -119,7 +120,8 @@ class Arrival:
             self._item = await _told_more(client, self._item)
             self._song = song_of(self._item)
         words = await words_of(client, self._item, self._song, ask=self._asks())
-        self._song = song_of(self._item, words.music)
+        if words.music is not None:
+            self._song = song_of(self._item, words.music)
         finished = await self._finish(choice, words, raw, older)
         path, codec = await self._converted(finished)
         if words.lyrics and self._settings.lyrics in {"both", "file"}:
@@ -257,19 +259,27 @@ async def _present(folder: Path, name: str, link: str) -> Path | None:
     """Return the file that holds this very item already: its own source tag says so, whatever it is called now."""
     from musicq_async.media.tags import read_tags  # noqa: PLC0415
 
+    for path in await anyio.to_thread.run_sync(_namesakes, folder, name):
+        try:
+            tagged = await read_tags(path)
+        except MusicqError:
+            continue
+        if tagged.tags.url == link:
+            return path
+    return None
+
+
+def _namesakes(folder: Path, name: str) -> list[Path]:
+    """Return the audio files that have this name, or this name and a number; blocks."""
+    found = []
     for ending in AUDIO_ENDINGS:
         parent, _, last = f"{name}{ending}".rpartition("/")
         for number in range(1, _MOST_NAMESAKES):
             path = folder / parent / numbered(last, number)
-            if not await anyio.Path(path).is_file():
+            if not path.is_file():
                 break
-            try:
-                tagged = await read_tags(path)
-            except MusicqError:
-                continue
-            if tagged.tags.url == link:
-                return Path(await anyio.Path(path).resolve())
-    return None
+            found.append(path.resolve())
+    return found
 
 
 async def _is_better(choice: AudioChoice, record: Archived | None, path: Path) -> bool:

@@ -62,6 +62,8 @@ class Library:
 
     async def client(self) -> BilibiliClient:
         """Return the account's client; the cookie of the public store wins over the setting."""
+        if self._client is not None:
+            return self._client
         async with self._opening:
             if self._client is None:
                 from musicq_async.bilibili.client import BilibiliClient  # noqa: PLC0415 - httpx, on first use
@@ -78,6 +80,8 @@ class Library:
 
     async def web(self) -> Web:
         """Return the shared way out to the network."""
+        if self._web is not None:
+            return self._web
         async with self._opening:
             if self._web is None:
                 from musicq_async.media.web import Web  # noqa: PLC0415 - httpx, on first use

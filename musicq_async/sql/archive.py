@@ -57,11 +57,17 @@ class SqlArchive:
 
         return await self._database.read(unit) if bvids else {}
 
-    async def get(self, key: str) -> Archived | None:
-        """Return one record."""
-        statement = select(download_archive).where(_is(key))
-        row = await self._database.read(lambda connection: connection.execute(statement).one_or_none())
-        return None if row is None else _record(row)
+    async def get(self, *keys: str) -> Archived | None:
+        """Return the record of the first of the keys that has one."""
+
+        def unit(connection: Connection) -> Archived | None:
+            for key in keys:
+                row = connection.execute(select(download_archive).where(_is(key))).one_or_none()
+                if row is not None:
+                    return _record(row)
+            return None
+
+        return await self._database.read(unit)
 
     async def at(self, path: str) -> list[Archived]:
         """Return the records whose file has this very path. Looks at every record."""
