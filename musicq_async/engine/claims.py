@@ -40,8 +40,8 @@ class Claims:
         """Version of the handlers that ``_wish`` was made from."""
         self._paused: frozenset[str] = frozenset()
         self._wish: dict[str, Any] = {}
-        self.limited = False
-        """Whether any type is limited: the end of a task may then let another one begin."""
+        self.limited: frozenset[str] = frozenset()
+        """Types with limits: the end of such a task may let another one begin."""
 
     @property
     def wish(self) -> dict[str, Any] | None:
@@ -54,7 +54,7 @@ class Claims:
         self._known = self._handlers.version
         types = None if self._any_type else self._handlers.types - self._paused
         limits = self._handlers.limits
-        self.limited = bool(limits)
+        self.limited = frozenset(limit.task_type for limit in limits)
         self._wish = {}
         if types is None or types:
             self._wish = {"types": types, "limit": 1, "owner": self._owner, "seconds": self._seconds}

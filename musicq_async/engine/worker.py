@@ -313,8 +313,6 @@ class Workers:
         if self._stop_at < math.inf:  # it was on its way at `stop`: nobody would tell its handler to end
             await self._put_back(leases[0])
             return None
-        if self._claims.limited:
-            self._line.notify(more=True)  # others may find a task of another type
         return leases[0]
 
     async def _run(self, lease: Lease, scope: anyio.CancelScope, *, alone: bool = False) -> Ended:
@@ -375,7 +373,7 @@ class Workers:
                 following = await self._settle(run, change, goes_on=goes_on)
         finally:
             del self._runs[task.task_id]
-            if self._claims.limited:
+            if task.task_type in self._claims.limited:
                 self._line.notify(more=True)
             if self._watchers:
                 self._nudge.set()

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, select, union_a
 from musicq_async.model.limit import Limit
 from musicq_async.model.task import Lease, Task, TaskState
 from musicq_async.sql.database import commit_was_lost
-from musicq_async.sql.dialects import claim_sqlite
+from musicq_async.sql.dialects import any_pending_sqlite, claim_sqlite
 from musicq_async.sql.gates import Gates
 from musicq_async.sql.rows import TASK_COLUMNS, task_of
 from musicq_async.sql.tables import PENDING, RUNNING, task_queue
@@ -80,13 +80,16 @@ def _lent(connection: Connection, wish: Claim, limit: int, now_ms: int) -> tuple
     names = tuple(sorted(types - wish.but)) if wish.but else tuple(types)
     if not names or limit < 1:
         return [], None
-    limits = tuple(each for each in wish.limits if each.task_type in names)
-    if limits:
-        tasks, opens_at_ms = _first_within(connection, names, limit, limits, now_ms)
-        return _lend(connection, tasks, wish, now_ms), opens_at_ms
     if connection.dialect.name == "sqlite" and len(names) <= MOST_TYPES:
-        return _lend_at_once(connection, names, limit, wish, now_ms), None
-    return _lend(connection, first_pending(connection, names, limit), wish, now_ms), None
+        limited = tuple(each.task_type for each in wish.limits if each.task_type in names)
+        if not limited or not _have_pending(connection, limited):
+            return _lend_at_once(connection, names, limit, wish, now_ms), None
+    tasks, opens_at_ms = first_pending(connection, names, limit, limits=wish.limits, now_ms=now_ms)
+    return _lend(connection, tasks, wish, now_ms), opens_at_ms
+
+
+def _have_pending(connection: Connection, names: tuple[str, ...]) -> bool:
+    return sqlite_of(connection).execute(any_pending_sqlite(len(names)), names).fetchone() is not None
 
 
 def _lend_at_once(connection: Connection, names: tuple[str, ...], limit: int, wish: Claim, now_ms: int) -> list[Lease]:
@@ -126,20 +129,28 @@ _LEND: Final = (
 )
 
 
-def first_pending(connection: Connection, names: tuple[str, ...], limit: int) -> list[Task]:
-    """Return the first pending tasks of these types by (priority, position), locked where the database locks rows."""
-    heads = connection.execute(*_heads(names, 1)).all()
+def first_pending(
+    connection: Connection, names: tuple[str, ...], limit: int, *, limits: tuple[Limit, ...] = (), now_ms: int = 0
+) -> tuple[list[Task], int | None]:
+    """Return the first pending tasks of these types by (priority, position), locked where the database locks rows.
+
+    Also return when to look again, where a limit passed over some that a rate will let begin.
+    """
+    heads = {row.task_type for row in connection.execute(*_heads(names, 1))}
+    limited = tuple(each for each in limits if each.task_type in heads)
+    if limited:
+        return _first_within(connection, heads, limit, limited, now_ms)
     if not heads:
-        return []
+        return [], None
     if len(heads) == 1:
-        wanted = {heads[0].task_type: limit}
+        wanted = dict.fromkeys(heads, limit)
     else:
-        wanted = _shares(connection.execute(*_heads(tuple(row.task_type for row in heads), limit)).all(), limit)
+        wanted = _shares(connection.execute(*_heads(tuple(sorted(heads)), limit)).all(), limit)
     tasks = [task for name, share in wanted.items() for task in _first_of(connection, name, share)]
     if len(tasks) < limit and len(heads) > 1 and connection.dialect.name != "sqlite":
-        tasks += _what_others_left(connection, [row.task_type for row in heads], limit - len(tasks), tasks)
+        tasks += _what_others_left(connection, sorted(heads), limit - len(tasks), tasks)
     tasks.sort(key=_place)
-    return tasks
+    return tasks, None
 
 
 def _place(task: Task) -> tuple[int, int]:
@@ -147,11 +158,10 @@ def _place(task: Task) -> tuple[int, int]:
 
 
 def _first_within(
-    connection: Connection, names: tuple[str, ...], limit: int, limits: tuple[Limit, ...], now_ms: int
+    connection: Connection, heads: set[str], limit: int, limits: tuple[Limit, ...], now_ms: int
 ) -> tuple[list[Task], int | None]:
-    """Do what `first_pending` does where some of the types are limited; also return when to look again."""
-    heads = {row.task_type for row in connection.execute(*_heads(names, 1))}
-    gates = Gates(connection, [each for each in limits if each.task_type in heads], now_us=now_ms * 1000)
+    """Do what `first_pending` does where some of the types with tasks are limited."""
+    gates = Gates(connection, limits, now_us=now_ms * 1000)
     free = tuple(sorted(name for name in heads if name not in gates and name not in gates.busy))
     wanted = [row for name in heads if name in gates for row in gates.candidates(name, limit)]
     line: list[tuple[int, int, str, str | None]] = [

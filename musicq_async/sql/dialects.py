@@ -80,6 +80,13 @@ def claim_sqlite(types: int) -> str:
 
 
 @functools.cache
+def any_pending_sqlite(types: int) -> str:
+    """Return a query for any pending task of so many types, which has a row if there is one."""
+    one = "SELECT 1 FROM task_queue WHERE status = 'pending' AND task_type = ?"
+    return f"SELECT 1 WHERE EXISTS ({' UNION ALL '.join([one] * types)})"
+
+
+@functools.cache
 def update_sqlite(names: Updated) -> str:
     """Return the fenced update of one task."""
     fence = "task_id = ? AND lease_token = ? AND status = 'running'"
