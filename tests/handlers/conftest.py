@@ -58,8 +58,8 @@ def opened(settings):
     """Open the application: ``async with opened() as app``."""
 
     @asynccontextmanager
-    async def open_(**wishes):
-        async with musicq_async.open_musicq(settings(**wishes)) as app:
+    async def open_(*, clock=None, **wishes):
+        async with musicq_async.open_musicq(settings(**wishes), clock=clock) as app:
             yield app
 
     return open_
