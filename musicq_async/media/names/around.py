@@ -26,9 +26,14 @@ from musicq_async.media.names.lexicon import (
     Words,
     only_noise,
 )
+from musicq_async.media.names.memory import remembered
 from musicq_async.media.names.performers import known_in, named_in, surely_a_person, trimmed, without_roles
 from musicq_async.media.names.tags import worded_kind
 from musicq_async.media.names.values import TagKind
+
+_TOKENS: Final = re.compile(r"[^\s,，。！!？?|｜~～/／:：]+")
+_PAUSES: Final = re.compile("[,，:：]")
+_ANY_LETTER: Final = re.compile(r"\w")
 
 Found = Literal["stated", "inferred"]
 
@@ -71,7 +76,7 @@ def take_tags(text: str, place: int, clues: Clues, names: Names) -> str:
         if match:
             clues.tag(place + match.start, match.text, kind)
             text = f"{text[: match.start]} {text[match.end :]}" if kind != "live" else _without_event(text, match)
-    for token in re.finditer(r"[^\s,，。！!？?|｜~～/／:：]+", text):
+    for token in _TOKENS.finditer(text):
         kind_here = _token_kind(token.group(), names, alone=trimmed(text) == token.group())
         if kind_here:
             clues.tag(place + token.start(), token.group(), kind_here)
@@ -89,6 +94,7 @@ def _without_event(text: str, match: Hit) -> str:
     return f"{before} {after}"
 
 
+@remembered
 def _token_kind(token: str, names: Names, *, alone: bool) -> TagKind | None:
     """Return what a single word says of the recording, None if it is no tag: too long, or part of a sentence."""
     if len(token) > 14 or only_noise(token) or names.is_artist(token):
@@ -127,11 +133,13 @@ def _person_to_person(text: str, match: Hit, place: int, clues: Clues, names: Na
     return _nearest(take_tags(performer, place, clues, names), names)
 
 
+@remembered
 def _covered(text: str, names: Names) -> tuple[str, ...]:
     text = without_roles(text)
     return known_in(text, names) or (named_in(text, names) if text else ())
 
 
+@remembered
 def _nearest(text: str, names: Names) -> People:
     """Take the clause nearest to the song if it is a name; of the others, only who is known."""
     if names.is_spelled(text.strip()):
@@ -139,7 +147,7 @@ def _nearest(text: str, names: Names) -> People:
     clauses = [clause for clause in _CLAUSES.split(text) if trimmed(clause)]
     for distance, clause in enumerate(reversed(clauses)):
         bare = without_roles(_without_asides(clause))
-        artists = named_in(bare, names) or named_in(re.split("[,，:：]", bare)[-1], names)
+        artists = named_in(bare, names) or named_in(_PAUSES.split(bare)[-1], names)
         if artists and (distance == 0 or any(names.is_artist(artist) for artist in artists)):
             return People(artists=artists)
         known = known_in(clause, names)
@@ -148,11 +156,12 @@ def _nearest(text: str, names: Names) -> People:
     return NOBODY
 
 
+@remembered
 def _without_asides(clause: str) -> str:
     """Drop the words of a clause that are noise, a show or a date."""
     clause = _YEAR.sub(" ", clause)
     words = [word for word in clause.split(" ") if word and not SHOW.search(word)]
-    kept = [word for word in words if not only_noise(word) or not re.search(r"\w", word)]
+    kept = [word for word in words if not only_noise(word) or not _ANY_LETTER.search(word)]
     return " ".join(kept)
 
 
@@ -189,6 +198,7 @@ def _first_clause(text: str) -> str:
     return next((clause for clause in _CLAUSES.split(text) if trimmed(clause)), "")
 
 
+@remembered
 def _introduced(text: str, names: Names) -> People:
     """Read the name behind a dash or slash, up to the next one."""
     clause = re.split(r"\s[-–—]\s|[/／](?=\s)", _first_clause(text))[0]

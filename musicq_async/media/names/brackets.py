@@ -28,6 +28,8 @@ from musicq_async.media.names.pieces import Piece
 from musicq_async.media.names.tags import worded_kind
 from musicq_async.media.names.values import TagKind
 
+_NUMBERED: Final = re.compile(r"[Pp]?\d+")
+
 _WORKS_QUOTED: Final = re.compile("[《「『]")
 _LONE_ZONE: Final = re.compile(
     r"(?:tv)?(?:アニメ|映画|ゲーム|动画|電影|电影|游戏|动漫|番剧|电视剧|影视|综艺|演奏|舞台)\Z", re.IGNORECASE
@@ -62,7 +64,7 @@ def read_bracket(piece: Piece, clues: Clues, names: Names) -> str:
     text = piece.text.strip()
     place = piece.start + 1
     clues.structured |= piece.kind == "square"
-    if only_noise(text) or re.fullmatch(r"[Pp]?\d+", text):
+    if only_noise(text) or _NUMBERED.fullmatch(text):
         _note_hidden(text, clues)
         clues.structured = True
         return ""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
-from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
 from musicq_async.media.names.characters import HANGUL, KANA, LATIN
+from musicq_async.media.names.keys import artist_key, name_key
+from musicq_async.media.names.memory import remembered
+from musicq_async.media.names.shipped import folding, shipped
 
 _ILLEGAL: Final = re.compile(r'[/\\:*?"<>|.]')
 _WORD_LETTER: Final = {
@@ -54,56 +54,53 @@ class Names:
 
     def region(self, text: str) -> str | None:
         """Return whence a known artist is: ``zh``, ``ja``, ``ko``, ``en``, or ``""`` for the user's own; else None."""
-        from musicq_async.media.names.keys import artist_key  # noqa: PLC0415 - keys folds with this module's table
-
         entry = self._entries.get(artist_key(text))
         return None if entry is None else entry.region
 
     def same(self, one: str, other: str) -> bool:
         """Say whether two names are one artist: two spellings of it, or two names that are known to be its."""
-        from musicq_async.media.names.keys import artist_key  # noqa: PLC0415 - keys folds with this module's table
-
         first, second = artist_key(one), artist_key(other)
         known = self._entries.get(first)
         return first == second or (known is not None and known == self._entries.get(second))
 
     def is_spelled(self, text: str) -> bool:
         """Say whether a known artist is written just so, down to the full stop of ``ずっと真夜中でいいのに。``."""
-        return text.translate(_folding()) in self._spellings
+        return text.translate(folding()) in self._spellings
 
     def performs_covers(self, text: str) -> bool:
         """Say whether a known artist is one who sings the songs of others: a voice, a virtual or an online singer."""
-        from musicq_async.media.names.keys import artist_key  # noqa: PLC0415 - keys folds with this module's table
-
         return artist_key(text) in self._cover_singers
 
     def mentions(self, text: str) -> list[Mention]:
         """Find the known artists in a running text, the longest first at each place, none overlapping another."""
-        folded = text.translate(_folding())
-        found: list[Mention] = []
-        index = 0
-        while index < len(folded) - 1:
-            length = self._name_at(folded, index)
-            if length:
-                found.append(Mention(start=index, end=index + length, name=text[index : index + length]))
-            index += length or 1
-        return found
+        return list(_mentions(self, text))
 
-    def _name_at(self, folded: str, index: int) -> int:
-        for name in self._by_opening.get(folded[index : index + 2], ()):
+    def _name_at(self, folded: str, index: int, candidates: tuple[str, ...]) -> int:
+        for name in candidates:
             if folded.startswith(name, index) and _stands_free(folded, index, index + len(name)):
                 return len(name)
         return 0
 
+    def mentioned(self, text: str) -> Iterator[Mention]:
+        """Find what `mentions` returns."""
+        folded = text.translate(folding())
+        openings = self._by_opening
+        end = 0
+        for index in range(len(folded) - 1):
+            candidates = openings.get(folded[index : index + 2])
+            if candidates is None or index < end:
+                continue
+            if length := self._name_at(folded, index, candidates):
+                end = index + length
+                yield Mention(start=index, end=end, name=text[index:end])
+
     def never_splits(self, text: str) -> bool:
         """Say whether a text that holds a separator is one name all the same."""
-        from musicq_async.media.names.keys import name_key  # noqa: PLC0415 - keys folds with this module's table
-
         return name_key(text) in self._never_split
 
     def restored(self, piece: str) -> str:
         """Put back the characters of known names where ``_`` stands for them; nothing else of the piece changes."""
-        folded = piece.translate(_folding())
+        folded = piece.translate(folding())
         whole = self._restorable.get(folded)
         if whole is not None:
             return _with_signs(piece, whole, 0)
@@ -113,8 +110,6 @@ class Names:
 
     @cached_property
     def _entries(self) -> dict[str, Entry]:
-        from musicq_async.media.names.keys import artist_key  # noqa: PLC0415 - keys folds with this module's table
-
         entries = {artist_key(name): Entry(region="", name=artist_key(name)) for name in self.own}
         for region, artists in _artists().items():
             for artist in artists:
@@ -127,21 +122,17 @@ class Names:
     @cached_property
     def _spellings(self) -> frozenset[str]:
         shipped = (name.lstrip("~") for artists in _artists().values() for artist in artists for name in artist)
-        return frozenset(name.translate(_folding()) for name in (*self.own, *shipped))
+        return frozenset(name.translate(folding()) for name in (*self.own, *shipped))
 
     @cached_property
     def _cover_singers(self) -> frozenset[str]:
-        from musicq_async.media.names.keys import artist_key  # noqa: PLC0415 - keys folds with this module's table
-
-        return frozenset(map(artist_key, _data()["cover_singers"]))
+        return frozenset(map(artist_key, shipped()["cover_singers"]))
 
     @cached_property
     def _by_opening(self) -> dict[str, tuple[str, ...]]:
-        names = {name.translate(_folding()) for name in self.own}
+        names = {name.translate(folding()) for name in self.own}
         for artists in _artists().values():
-            names.update(
-                name.translate(_folding()) for artist in artists for name in artist if not name.startswith("~")
-            )
+            names.update(name.translate(folding()) for artist in artists for name in artist if not name.startswith("~"))
         openings: dict[str, list[str]] = {}
         for name in sorted(names, key=len, reverse=True):
             if len(name) > 1:
@@ -150,20 +141,23 @@ class Names:
 
     @cached_property
     def _never_split(self) -> frozenset[str]:
-        from musicq_async.media.names.keys import name_key  # noqa: PLC0415 - keys folds with this module's table
-
         joined = [name for name in self.own if re.search(r"[&,×、/+]| x | and ", name)]
-        return frozenset(name_key(name) for name in (*_data()["never_split"], *joined))
+        return frozenset(name_key(name) for name in (*shipped()["never_split"], *joined))
 
     @cached_property
     def _restorable(self) -> dict[str, str]:
-        known = (*_data()["restore"], *(name for name in self.own if _ILLEGAL.search(name)))
-        return {_ILLEGAL.sub("_", name).translate(_folding()): name for name in known}
+        known = (*shipped()["restore"], *(name for name in self.own if _ILLEGAL.search(name)))
+        return {_ILLEGAL.sub("_", name).translate(folding()): name for name in known}
 
     @cached_property
     def _restorable_inside(self) -> re.Pattern[str]:
         inside = sorted((name for name in self._restorable if "_" in name.strip("_")), key=len, reverse=True)
         return re.compile(f"(?<![a-z0-9])(?:{'|'.join(map(re.escape, inside))})(?![a-z0-9])")
+
+
+@remembered
+def _mentions(names: Names, text: str) -> tuple[Mention, ...]:
+    return tuple(names.mentioned(text))
 
 
 def _with_signs(piece: str, name: str, start: int) -> str:
@@ -184,74 +178,35 @@ def _stands_free(folded: str, start: int, end: int) -> bool:
     )
 
 
-class _Folding(dict[int, str]):
-    """A ``str.translate`` table that folds case, width and Han variants without changing the length of a text."""
-
-    def __missing__(self, code: int) -> str:
-        narrow = unicodedata.normalize("NFKC", chr(code))
-        lower = (narrow if len(narrow) == 1 else chr(code)).lower()
-        folded = lower if len(lower) == 1 else chr(code)
-        self[code] = variants().get(ord(folded), folded)
-        return self[code]
-
-
-@cache
-def _folding() -> _Folding:
-    return _Folding()
-
-
-@cache
-def variants() -> Mapping[int, str]:
-    """Return the ``str.translate`` table from traditional and Japanese Han forms to the simplified ones."""
-    leader: dict[str, str] = {}
-    for group in _data()["variants"].split():
-        known = next((leader[character] for character in group if character in leader), group[0])
-        for character in group:
-            leader.setdefault(character, known)
-    return {ord(character): lead for character, lead in leader.items() if character != lead}
-
-
-@lru_cache(maxsize=4096)
-def simplified(text: str) -> str:
-    """Return the text in simplified Han characters, as long as it was."""
-    return text.translate(variants())
-
-
 @cache
 def abbreviations() -> tuple[str, ...]:
     """Return the words after which a ``_`` was a dot, the longest first."""
-    return tuple(sorted(_data()["abbreviations"], key=len, reverse=True))
+    return tuple(sorted(shipped()["abbreviations"], key=len, reverse=True))
 
 
 @cache
 def surnames() -> frozenset[str]:
     """Return the common Chinese surnames of one character."""
-    return frozenset(_data()["surnames"])
+    return frozenset(shipped()["surnames"])
 
 
-@cache
+@lru_cache(maxsize=4096)
 def is_work(text: str) -> bool:
     """Say whether the text is a well-known game, film, series or animation."""
-    return text.translate(_folding()).strip(" 。.!！") in _works()
+    return text.translate(folding()).strip(" 。.!！") in _works()
 
 
 @cache
 def _works() -> frozenset[str]:
-    return frozenset(name.translate(_folding()).strip(" 。.!！") for name in _data()["works"])
+    return frozenset(name.translate(folding()).strip(" 。.!！") for name in shipped()["works"])
 
 
 @cache
 def _artists() -> dict[str, tuple[tuple[str, ...], ...]]:
     """Return the shipped artists with their other names; ``~`` marks a name that is also an ordinary word."""
     return {
-        region: tuple(tuple(entry.split("=")) for entry in entries) for region, entries in _data()["artists"].items()
+        region: tuple(tuple(entry.split("=")) for entry in entries) for region, entries in shipped()["artists"].items()
     }
-
-
-@cache
-def _data() -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(files(__package__).joinpath("dictionary.json").read_text("utf-8"))
-    return data
 
 
 NAMES: Final = Names()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
 from musicq_async.media.names.characters import CJK
-from musicq_async.media.names.dictionary import simplified
+from musicq_async.media.names.memory import remembered
+from musicq_async.media.names.shipped import simplified
+
+_LETTER: Final = re.compile(r"[^\W\d_]")
+_SPACES: Final = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,46 +25,61 @@ class Hit:
 
 
 class Words:
-    """A pattern of words that finds them in simplified and traditional characters alike, compiled when first used."""
+    """A pattern of words that finds them in simplified and traditional characters alike, compiled when first used.
+
+    The rules of a title ask the same of the same text many times: answers are remembered.
+    """
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
 
     @cached_property
-    def _compiled(self) -> re.Pattern[str]:
+    def compiled(self) -> re.Pattern[str]:
+        """The pattern in simplified characters."""
         return re.compile(simplified(self.pattern), re.IGNORECASE)
 
     def search(self, text: str) -> Hit | None:
         """Find the first place."""
-        return _hit(self._compiled.search(simplified(text)), text)
+        return _searched(self, text)
 
     def match(self, text: str) -> Hit | None:
         """Find the words at the front."""
-        return _hit(self._compiled.match(simplified(text)), text)
+        return _hit(self.compiled.match(simplified(text)), text)
 
     def fullmatch(self, text: str) -> Hit | None:
         """Find the words if they are all there is."""
-        return _hit(self._compiled.fullmatch(simplified(text)), text)
+        return _hit(self.compiled.fullmatch(simplified(text)), text)
 
-    def finditer(self, text: str) -> Iterator[Hit]:
+    def finditer(self, text: str) -> tuple[Hit, ...]:
         """Find every place."""
-        for match in self._compiled.finditer(simplified(text)):
-            yield Hit(match.start(), match.end(), text[match.start() : match.end()])
+        return _every(self, text)
 
     def last(self, text: str) -> Hit | None:
         """Find the last place."""
-        found = None
-        for found in self.finditer(text):  # noqa: B007 - only the last one counts
-            pass
-        return found
+        found = _every(self, text)
+        return found[-1] if found else None
 
     def without(self, text: str, gap: str = "") -> str:
         """Return the text without the words, ``gap`` in their places."""
+        hits = _every(self, text)
+        if not hits:
+            return text
         kept, end = [], 0
-        for hit in self.finditer(text):
+        for hit in hits:
             kept.append(text[end : hit.start])
             end = hit.end
         return gap.join((*kept, text[end:]))
+
+
+@remembered
+def _searched(words: Words, text: str) -> Hit | None:
+    return _hit(words.compiled.search(simplified(text)), text)
+
+
+@remembered
+def _every(words: Words, text: str) -> tuple[Hit, ...]:
+    found = words.compiled.finditer(simplified(text))
+    return tuple(Hit(match.start(), match.end(), text[match.start() : match.end()]) for match in found)
 
 
 def _hit(match: re.Match[str] | None, text: str) -> Hit | None:
@@ -118,8 +136,14 @@ def _alternatives(words: str) -> str:
     return "|".join(sorted(map(re.escape, set(words.split())), key=len, reverse=True))
 
 
+def _openings(words: str) -> str:
+    """Return the set of characters that words begin with: most places of a text are none, which it tells at once."""
+    return f"[{''.join(sorted({word[0] for word in words.split()}))}]"
+
+
 NOISE: Final = Words(
-    rf"(?<!纯)音乐|演唱(?!会)|(?:{_alternatives(_NOISE_HAN)})|(?<![A-Za-z0-9])(?:{_NOISE_LATIN})(?![A-Za-z])"
+    rf"(?={_openings(_NOISE_HAN + '音 演')})(?:(?<!纯)音乐|演唱(?!会)|(?:{_alternatives(_NOISE_HAN)}))"
+    rf"|(?<![A-Za-z0-9])(?=[A-Za-z0-9])(?:{_NOISE_LATIN})(?![A-Za-z])"
 )
 """Words of quality and service: they say nothing of the song."""
 
@@ -150,15 +174,17 @@ HEAD_NOISE: Final = Words(
 """What ``EDGE_NOISE`` is for the end, for the front: only phrases that open no song."""
 
 
+@remembered
 def only_noise(text: str) -> bool:
     """Say whether nothing is left of the text without its words of quality and service."""
     rest = NOISE.without(text, " ")
-    return not _FILLER.sub("", simplified(rest)) and (rest != text or re.search(r"[^\W\d_]", text) is None)
+    return not _FILLER.sub("", simplified(rest)) and (rest != text or _LETTER.search(text) is None)
 
 
+@remembered
 def without_noise(text: str) -> str:
     """Return the text without its words of quality and service and the signs around them."""
-    return re.sub(r"\s+", " ", NOISE.without(text, " ")).strip(" -–—|｜_/／,，·+&:：!！.。~～")
+    return _SPACES.sub(" ", NOISE.without(text, " ")).strip(" -–—|｜_/／,，·+&:：!！.。~～")
 
 
 COVER: Final = Words(

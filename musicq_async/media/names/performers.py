@@ -20,6 +20,16 @@ from musicq_async.media.names.lexicon import (
     SEPARATORS,
     only_noise,
 )
+from musicq_async.media.names.memory import remembered
+
+_OWN_MARKS: Final = re.compile(r"[!！。.]+")
+_ENDS_IN_HAN: Final = re.compile(f"[{HAN}]\\Z")
+_AND: Final = re.compile("[和与]")
+_SHORT_HAN: Final = re.compile(f"[{HAN}]{{2,3}}")
+_LETTER: Final = re.compile(r"[^\W\d_]")
+_SENTENCE_MARKS: Final = re.compile("[，。！？?；;…“”]")
+_CJK: Final = re.compile(f"[{CJK}]")
+_LATIN_WORDS: Final = re.compile(rf"[{LATIN}0-9'.&!]+")
 
 _HAN_NAMES: Final = re.compile(f"[{HAN}·]{{2,4}}(?: [{HAN}·]{{2,4}})+")
 _ALIAS: Final = re.compile(r"\s*[(（][^()（）]*[)）]")
@@ -36,15 +46,17 @@ _OWN_CHANNEL: Final = re.compile(
 )
 
 
+@remembered
 def trimmed(text: str) -> str:
     """Return the text without the signs that join it to its neighbours; a name's own dot or mark at its end stays."""
     text = text.lstrip(_TRIMMED)
     kept = text.rstrip(_TRIMMED)
     tail = text[len(kept) :]
-    own = re.match(r"[!！。.]+", tail) if not re.search(f"[{HAN}]\\Z", kept) else None
+    own = _OWN_MARKS.match(tail) if not _ENDS_IN_HAN.search(kept) else None
     return kept + (own.group() if own and not tail.startswith("...") else "")
 
 
+@remembered
 def split_artists(text: str, names: Names) -> tuple[str, ...]:
     """Split a text that names artists; names that hold a separator themselves stay whole."""
     whole = text.strip()
@@ -93,7 +105,7 @@ def _spaced(piece: str, names: Names) -> list[str]:
         parts = piece.split(joint)
         if len(parts) > 1 and all(names.is_artist(part) for part in parts) and not _same_artist(parts, names):
             return parts
-    parts = re.split("[和与]", piece)
+    parts = _AND.split(piece)
     if len(parts) == 2 and all(_looks_chinese(part) for part in parts):
         return parts
     return [piece]
@@ -104,6 +116,7 @@ def _same_artist(parts: list[str], names: Names) -> bool:
     return len(parts) == 2 and names.same(parts[0], parts[1])
 
 
+@remembered
 def one_name(text: str, names: Names) -> str:
     """Return the first of two names of one artist: ``周杰倫 Jay Chou``, ``aespa 에스파``."""
     if names.is_artist(text):
@@ -129,30 +142,33 @@ def one_name(text: str, names: Names) -> str:
 
 
 def _looks_chinese(text: str) -> bool:
-    return re.fullmatch(f"[{HAN}]{{2,3}}", text) is not None and text[0] in surnames()
+    return _SHORT_HAN.fullmatch(text) is not None and text[0] in surnames()
 
 
+@remembered
 def is_name(text: str, names: Names, *, introduced: bool = False) -> bool:
     """Say whether the text can name an artist; ``introduced`` when a dash or a bracket already says that it does."""
     text = text.strip()
     if names.is_artist(text) or names.never_splits(text):
         return True
-    if not re.search(r"[^\W\d_]", text) or only_noise(text) or ANYONE.match(text) or INSTRUMENTS.fullmatch(text):
+    if not _LETTER.search(text) or only_noise(text) or ANYONE.match(text) or INSTRUMENTS.fullmatch(text):
         return False
     if not ALBUM.without(COLLECTION.without(text, " "), " ").strip():
         return False
-    if is_work(text) or EDGE_SENTENCE.search(text) or SENTENCE.search(text) or re.search("[，。！？?；;…“”]", text):
+    if is_work(text) or EDGE_SENTENCE.search(text) or SENTENCE.search(text) or _SENTENCE_MARKS.search(text):
         return False
-    han = len(re.findall(f"[{CJK}]", text))
-    words = len(re.findall(rf"[{LATIN}0-9'.&!]+", text))
+    han = len(_CJK.findall(text))
+    words = len(_LATIN_WORDS.findall(text))
     return han <= (12 if introduced else 8) and words <= 6
 
 
+@remembered
 def surely_a_person(text: str) -> bool:
     """Say whether a bare text is a Chinese name: a surname and one or two characters."""
     return _looks_chinese(text) and not SENTENCE.search(text) and not EDGE_SENTENCE.search(text)
 
 
+@remembered
 def named_in(text: str, names: Names, *, introduced: bool = False) -> tuple[str, ...]:
     """Return the artists that a text names and nothing else; empty if it says anything more."""
     artists = split_artists(text, names)
@@ -161,17 +177,20 @@ def named_in(text: str, names: Names, *, introduced: bool = False) -> tuple[str,
     return ()
 
 
+@remembered
 def without_roles(text: str) -> str:
     """Strike what is said of an artist before and behind the name: 歌手, 深情演唱, 的."""
     text = ROLE_AFTER.without(trimmed(text))
     return trimmed(ROLE_BEFORE.without(text))
 
 
+@remembered
 def known_in(text: str, names: Names) -> tuple[str, ...]:
     """Return the known artists that are mentioned in a sentence, each once."""
     return each_once(tuple(mention.name for mention in names.mentions(text)), names)
 
 
+@remembered
 def each_once(artists: tuple[str, ...], names: Names) -> tuple[str, ...]:
     """Return the artists without those that were named before, under this name or another of theirs."""
     kept: list[str] = []
@@ -186,6 +205,7 @@ def all_known(artists: tuple[str, ...], names: Names) -> bool:
     return bool(artists) and all(names.is_artist(artist) for artist in artists)
 
 
+@remembered
 def uploader_name(uploader: str | None) -> str:
     """Return the artist behind a channel's name: ``Aimer Official Channel`` is Aimer."""
     if not uploader:

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from musicq_async.media.names.characters import INVISIBLE
+from musicq_async.media.names.memory import remembered
+
+_SLASHED_MV: Final = re.compile(r"(?<![A-Za-z])([Mm])/([Vv])(?![A-Za-z])")
+_SPACES: Final = re.compile(r"\s+")
 
 PieceKind = Literal["text", "label", "square", "round", "book", "corner", "quote"]
 
@@ -34,6 +38,7 @@ _CLOSING: Final[dict[str, tuple[str, PieceKind]]] = {
     '"': ('"', "quote"),
     "'": ("'", "quote"),
 }
+_OPENING: Final = re.compile(f"[{re.escape(''.join(_CLOSING))}]")
 _EMPHASIS: Final = re.compile(r"</?em\b[^>]*>", re.IGNORECASE)
 _PICTURES: Final = re.compile(
     "[\U0001f000-\U0001faff\u2600-\u2604\u2607-\u2639\u263d-\u2660\u2662-\u2664\u2667-\u2669\u2670-\u27bf\u2b00-\u2bff\ufe0e\ufe0f\u200d\u25b6\u25c0\U000e0020-\U000e007f]+"
@@ -56,23 +61,29 @@ def tidied(title: str) -> str:
     """Return the title without markup, pictures and invisible characters, in NFC, with single spaces."""
     text = html.unescape(_EMPHASIS.sub("", title))
     text = unicodedata.normalize("NFC", INVISIBLE.sub("", _PICTURES.sub(" ", text)))
-    text = re.sub(r"(?<![A-Za-z])([Mm])/([Vv])(?![A-Za-z])", r"\1\2", text)
-    return re.sub(r"\s+", " ", text).strip(" " + _EDGES)
+    text = _SLASHED_MV.sub(r"\1\2", text)
+    return _SPACES.sub(" ", text).strip(" " + _EDGES)
 
 
 def plain_title(title: str) -> str:
     """Return the title as a reader sees it: entities and markup resolved, nothing dropped."""
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFC", html.unescape(_EMPHASIS.sub("", title)))).strip()
+    return _SPACES.sub(" ", unicodedata.normalize("NFC", html.unescape(_EMPHASIS.sub("", title)))).strip()
 
 
 def cut(title: str) -> list[Piece]:
     """Cut a title into its outermost brackets and the texts between them; an open bracket without an end is text."""
-    return list(_pieces(title))
+    return list(_cut(title))
+
+
+@remembered
+def _cut(title: str) -> tuple[Piece, ...]:
+    return tuple(_pieces(title))
 
 
 def _pieces(title: str) -> Iterator[Piece]:
     text_from = index = 0
-    while index < len(title):
+    while found := _OPENING.search(title, index):
+        index = found.start()
         end = _end_of(title, index)
         if end < 0 or _begins_a_name(title, index, end):
             index += 1

@@ -19,6 +19,7 @@ from musicq_async.media.names.lexicon import (
     WEAK_NAME,
     only_noise,
 )
+from musicq_async.media.names.memory import remembered
 from musicq_async.media.names.performers import (
     all_known,
     is_name,
@@ -29,6 +30,11 @@ from musicq_async.media.names.performers import (
     without_roles,
 )
 from musicq_async.media.names.tags import worded_kind
+
+_CJK: Final = re.compile(f"[{CJK}]")
+_HAN: Final = re.compile(f"[{HAN}]")
+_ALL_DIGITS: Final = re.compile(r"\d{2,}")
+_SENTENCE_MARKS: Final = re.compile("[，。；]|……|[！？]{2,}")
 
 Default = Literal["artist", "title"]
 
@@ -58,6 +64,7 @@ class Sides:
     sided: bool = True
 
 
+@remembered
 def without_edge_noise(text: str) -> str:
     """Strike words of quality and service from both ends of a plain text, unless nothing else is there."""
     shorter = EDGE_NOISE.without(text)
@@ -65,6 +72,7 @@ def without_edge_noise(text: str) -> str:
     return trimmed_title(shorter) or trimmed_title(text)
 
 
+@remembered
 def without_empty_parts(text: str) -> str:
     """Drop what stands between separators and says nothing of the song: a channel, a show, 插曲."""
     for separator, _ in _SPACED:
@@ -76,6 +84,7 @@ def without_empty_parts(text: str) -> str:
     return text
 
 
+@remembered
 def _says_nothing(part: str) -> bool:
     return (
         (only_noise(part) and not part.isdecimal())
@@ -89,6 +98,7 @@ def trimmed_title(text: str) -> str:
     return text.strip(" |｜丨_/／:：,，、·–—").strip("\u3000 ").removeprefix("- ").removesuffix(" -").strip()
 
 
+@remembered
 def split_plain(text: str, uploader: str | None, names: Names, *, constant: tuple[str, ...] = ()) -> Sides | None:
     """Split a plain text at its separator and decide which side names the artist; None if it has no separator.
 
@@ -108,7 +118,7 @@ def _split_tight(text: str, uploader: str | None, names: Names, constant: tuple[
         scores = [_score(part, uploader, names, constant) for part in parts]
         if max(scores) >= _KNOWN:
             return _known_tight(text, scores, parts, uploader=uploader, names=names, constant=constant)
-        if len(parts) <= 3 and all(re.search(f"[{CJK}]", part) for part in parts[:2]):
+        if len(parts) <= 3 and all(_CJK.search(part) for part in parts[:2]):
             return _decided(parts, "artist", uploader, names, constant)
     for match in _TIGHT_OTHERS.finditer(text):
         sides = [text[: match.start()].strip(), text[match.end() :].strip()]
@@ -121,7 +131,7 @@ def _known_tight(
     text: str, scores: list[int], parts: list[str], *, uploader: str | None, names: Names, constant: tuple[str, ...]
 ) -> Sides:
     """Split where the known artist ends; further hyphens of the title are its own, unless three parts name an event."""
-    if len(parts) == 3 and scores[0] >= _KNOWN and all(re.search(f"[{HAN}]", part) for part in parts[1:]):
+    if len(parts) == 3 and scores[0] >= _KNOWN and all(_HAN.search(part) for part in parts[1:]):
         return Sides(title=parts[1], artists=_side_artists(parts[0], names), sure=False, extra=(parts[2],))
     if scores[0] >= _KNOWN:
         sides = [parts[0], text[len(parts[0]) :].lstrip(" -–—－")]
@@ -154,6 +164,7 @@ def _decided(
     return _with_guests(Sides(title=title, artists=artists, sure=sure, extra=extra), names)
 
 
+@remembered
 def _is_source(part: str, names: Names) -> bool:
     """Say whether a side names the film or game that the song is from: ``东京喰种 OP``."""
     theme = THEME.last(part)
@@ -169,6 +180,7 @@ def _without_artist(title: str, artists: tuple[str, ...], names: Names) -> str:
     return title
 
 
+@remembered
 def _side_artists(part: str, names: Names) -> tuple[str, ...]:
     bare = without_roles(without_edge_noise(part))
     return split_artists(bare or part, names)
@@ -184,6 +196,7 @@ def _with_guests(sides: Sides, names: Names) -> Sides:
     return Sides(title=sides.title[: match.start()].strip(), artists=artists, sure=sides.sure, extra=sides.extra)
 
 
+@remembered
 def _score(part: str, uploader: str | None, names: Names, constant: tuple[str, ...]) -> int:
     """Return how surely a side names the artist."""
     if part in constant:
@@ -197,13 +210,14 @@ def _score(part: str, uploader: str | None, names: Names, constant: tuple[str, .
         return _KNOWN
     if FEATURING.search(part):
         return _FEATURES
-    if not all(is_name(artist, names) for artist in artists) or len(re.findall(f"[{HAN}]", part)) > 6 * len(artists):
+    if not all(is_name(artist, names) for artist in artists) or len(_HAN.findall(part)) > 6 * len(artists):
         return 0
     if len(artists) > 1 and SEPARATORS.search(part) and all(len(artist) < 12 for artist in artists):
         return _FEATURES
     return 1 if WEAK_NAME.search(part) else 2
 
 
+@remembered
 def split_spaces(text: str, names: Names) -> Sides | None:
     """Take a known artist from either end of a text without separators: ``周杰伦 晴天``."""
     words = text.split(" ")
@@ -215,20 +229,21 @@ def split_spaces(text: str, names: Names) -> Sides | None:
             if all_known(found, names) and is_titlelike(" ".join(song)):
                 return Sides(title=trimmed_title(" ".join(song)), artists=found, sided=False)
     mention = next(iter(names.mentions(text)), None)
-    if mention is not None and mention.start == 0 and re.match(f"[{HAN}]", text[mention.end :]):
+    if mention is not None and mention.start == 0 and _HAN.match(text[mention.end :]):
         title = trimmed_title(text[mention.end :].removeprefix("的"))
-        if len(title) > 1 and is_titlelike(title) and re.match(f"[{HAN}]", mention.name):
+        if len(title) > 1 and is_titlelike(title) and _HAN.match(mention.name):
             return Sides(title=title, artists=(mention.name,), sided=False)
     return None
 
 
+@remembered
 def is_titlelike(text: str) -> bool:
     """Say whether a plain text can be a title: not too long, and not a sentence about the song."""
     text = trimmed(text)
-    if re.fullmatch(r"\d{2,}", text):
+    if _ALL_DIGITS.fullmatch(text):
         return True
     if not text or only_noise(text) or len(text) > _LONG_TITLE * 2:
         return False
-    han = len(re.findall(f"[{CJK}]", text))
+    han = len(_CJK.findall(text))
     sentence = SENTENCE.search(text) is not None and han > 7
-    return not sentence and han <= _LONG_TITLE and not re.search("[，。；]|……|[！？]{2,}", text)
+    return not sentence and han <= _LONG_TITLE and not _SENTENCE_MARKS.search(text)

@@ -25,11 +25,15 @@ from musicq_async.media.names.lexicon import (
     only_noise,
     without_noise,
 )
+from musicq_async.media.names.memory import remembered
 from musicq_async.media.names.parse import peeled
 from musicq_async.media.names.performers import all_known, named_in, split_artists, surely_a_person, trimmed
 from musicq_async.media.names.pieces import Piece, cut
 from musicq_async.media.names.tags import tag_kind, worded_kind
 from musicq_async.media.names.values import TagKind
+
+_BRACKET: Final = re.compile(r"[(（][^()（）]*[)）]")
+_CJK: Final = re.compile(f"[{CJK}]")
 
 _QUOTING: Final = {"book", "corner", "label", "quote"}
 _TIGHT_BRACKET: Final = re.compile(r"(?P<title>.*\S)\s*[(（](?P<inside>[^()（）]+)[)）]")
@@ -108,6 +112,7 @@ def _has_another_title(line: Line, names: Names) -> bool:
     return 1 < len(trimmed(rest)) <= 20 and not named_in_all(rest, names) and SENTENCE.search(rest) is None
 
 
+@remembered
 def named_in_all(text: str, names: Names) -> bool:
     """Say whether a text consists of known artists, or of a Chinese name."""
     return all_known(named_in(text, names), names) or surely_a_person(trimmed(text))
@@ -147,11 +152,11 @@ def _is_lyric(line: Line, index: int) -> bool:
     """Say whether a “quote” is a line sung or a thing said rather than a title."""
     text = line.pieces[index].text
     after = _text_at(line, index + 1)
-    text = re.sub(r"[(（][^()（）]*[)）]", "", text)
-    spoken = "[,，。！!？?…~～；;]" if re.search(f"[{CJK}]", text) else "[。；;…]"
+    text = _BRACKET.sub("", text)
+    spoken = "[,，。！!？?…~～；;]" if _CJK.search(text) else "[。；;…]"
     if re.match(r"\s*(?:[—―-]{2,}|[,，。！!？?~～…的])", after) or re.search(spoken, text):
         return True
-    return len(re.findall(f"[{CJK}]", text)) > 10 or (SENTENCE.search(text) is not None and len(text) > 6)
+    return len(_CJK.findall(text)) > 10 or (SENTENCE.search(text) is not None and len(text) > 6)
 
 
 def _take_source(line: Line, index: int, clues: Clues) -> None:

@@ -41,6 +41,8 @@ from musicq_async.media.names.songs import Line, find_songs, is_medley, song_tit
 from musicq_async.media.names.tags import worded_kind
 from musicq_async.media.names.values import Confidence, Tag, VideoSong
 
+_QUOTE: Final = re.compile("[《「『]")
+
 Evidence = Literal["quoted", "sided", "plain", "raw"]
 """Where the title comes from: quotes, a separator whose sides are sure, plain text, or nowhere."""
 
@@ -185,7 +187,7 @@ def _opened(pieces: list[Piece]) -> list[Piece]:
     if len(pieces) == 1 and pieces[0].kind in {"square", "round"}:
         return cut(pieces[0].text)
     texts = [piece for piece in pieces if piece.kind in {"text", "book", "corner", "quote"} and trimmed(piece.text)]
-    wide = [piece for piece in pieces if piece.kind == "square" and re.search("[《「『]", piece.text)]
+    wide = [piece for piece in pieces if piece.kind == "square" and _QUOTE.search(piece.text)]
     if not texts and wide:
         return [inner for piece in pieces for inner in (cut(piece.text) if piece in wide else [piece])]
     return pieces
