@@ -38,8 +38,9 @@ class WaitingLine:
                 waiter.set_result(more)
                 count -= 1
         if count > 0:
-            self._notices = min(self._notices + count, MOST_NOTICES)
             self._more |= more
+            if self._notices < MOST_NOTICES:
+                self._notices += count
 
     def took(self) -> None:
         """Say that work was found, so that one notice less is kept."""

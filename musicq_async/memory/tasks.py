@@ -188,26 +188,8 @@ class MemoryTasks:
             line = self._lines[task.task_type] = _Line()
         waits = task.waits is not None
         later = waits or (task.run_at_ms is not None and task.run_at_ms > now_ms)
-        record = _Record(
-            task_id=task.task_id,
-            task_type=task.task_type,
-            params=task.params,
-            priority=task.priority,
-            max_retries=task.max_retries,
-            timeout_seconds=task.timeout_seconds,
-            run_at_ms=None if waits else task.run_at_ms,
-            unique_key=task.unique_key,
-            unique_mode=task.unique_mode,
-            group_key=task.group_key,
-            then_id=task.then_id,
-            waits=task.waits,
-            scheduler_task_id=task.scheduler_task_id,
-            fire_at=task.fire_at,
-            extra=task.extra,
-            status=SCHEDULED if later else PENDING,
-            position=position,
-            created_at=now_ms // 1000,
-        )
+        status = SCHEDULED if later else PENDING
+        record = _recorded(task, status=status, position=position, now_ms=now_ms)
         self._tasks[task.task_id] = record
         if task.scheduler_task_id is not None:
             self._of_schedule.setdefault(task.scheduler_task_id, {})[task.task_id] = record
@@ -240,6 +222,8 @@ class MemoryTasks:
         leases: list[Lease] = []
         if but:
             types = frozenset(self._lines) - but if types is None else types - but
+        if limits:
+            limits = tuple(each for each in limits if self._has_pending(each.task_type))
         while len(leases) < limit:
             record = self._first_within(types, limits) if limits else self._first(types)
             if record is None:
@@ -276,6 +260,10 @@ class MemoryTasks:
             self._apply(record, change)
         leases = await self.claim(types=types, limit=limit, owner=owner, seconds=seconds, limits=limits, but=but)
         return record is not None, leases
+
+    def _has_pending(self, task_type: str) -> bool:
+        line = self._lines.get(task_type)
+        return line is not None and line.counts[PENDING] > 0
 
     def _first(self, types: frozenset[str] | None) -> Record | None:
         """Return the first pending task of these types. It leaves its line by being no longer pending."""
@@ -605,6 +593,43 @@ class MemoryTasks:
         heapq.heappush(self._later, (run_at_ms, record.position, record))
         if self._wakeup is not None:
             self._wakeup.due(run_at_ms)
+
+
+def _recorded(task: NewTask, *, status: TaskState, position: int, now_ms: int) -> Record:
+    record: Record = _Record(
+        task_id=task.task_id,
+        task_type=task.task_type,
+        params=task.params,
+        max_retries=task.max_retries,
+        status=status,
+        position=position,
+        created_at=now_ms // 1000,
+    )
+    if _is_special(task):  # setting only what is not a default halves the price
+        for name in _SPECIAL:
+            setattr(record, name, getattr(task, name))
+    if task.waits is not None:
+        record.run_at_ms = None
+    return record
+
+
+_SPECIAL: Final = tuple(set(NewTask.__struct_fields__) - {"task_id", "task_type", "params", "max_retries"})
+
+
+def _is_special(task: NewTask) -> bool:
+    """Whether a task has more than a type, params and a number of retries."""
+    return bool(
+        task.priority
+        or task.extra
+        or task.run_at_ms is not None
+        or task.timeout_seconds is not None
+        or task.unique_key is not None
+        or task.group_key is not None
+        or task.then_id is not None
+        or task.waits is not None
+        or task.scheduler_task_id is not None
+        or task.fire_at is not None
+    )
 
 
 def _place(record: Record) -> Place:
