@@ -122,6 +122,7 @@ def plain_task(task: dict[str, Any]) -> dict[str, Any] | None:
             and len(text) <= 4096
             and len(checked) == 3
             and kind
+            and kind[0] > " "
             and len(kind) <= 100
             and len(task_id) <= 36
             and task_id >= "!"
@@ -276,6 +277,8 @@ def _text_of(longest: int, *, blanks: bool = True) -> Callable[[_Copier, Any], s
             raise _Refused(f"must be a string, not {_kind(value)}.")
         if not 0 < len(value) <= longest:
             raise _Refused(f"has {len(value)} characters; it must have 1 to {longest}.")
+        if value.isspace():
+            raise _Refused("is blank.")
         if not blanks and value != value.strip():  # some databases do not tell "song" from "song "
             raise _Refused("begins or ends with a blank.")
         if copier.json_only and "\x00" in value:

@@ -117,6 +117,8 @@ def test_what_is_not_there_is_named_with_code_3(musicq, arguments):
     "arguments",
     [
         ("push", ""),
+        ("push", " "),
+        ("push", "\u3000\t"),
         ("push", "t", "--id", "x" * 37),
         ("schedule", "add", "n", "--type", "t", "--every", "0"),
         ("schedule", "add", "n", "--type", "t", "--cron", "0 0 31 2 *"),
