@@ -184,6 +184,8 @@ class Attempts:
 
     def _context(self, run: Run, params: dict[str, Any]) -> TaskContext:
         async def report(progress: dict[str, Any]) -> None:
+            if message := progress["message"]:
+                progress["message"] = self._redact(message)
             await self._report(run, progress)
 
         clock = self._clock
