@@ -101,7 +101,12 @@ class Login:
         """
         if not credentials.logged_in or not credentials.refresh_token:
             raise LoginRequired("there is no session that could be renewed; log in by QR code")
-        due, moment = await self._due(credentials)
+        try:
+            due, moment = await self._due(credentials)
+        except LoginRequired:
+            if not force:
+                raise
+            due, moment = True, int(self._clock.time() * 1000)  # a dead session may still be renewed
         if not due and not force:
             return credentials
         token = await self._correspondence(credentials, moment)

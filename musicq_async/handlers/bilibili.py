@@ -27,12 +27,12 @@ def register_bilibili(handlers: Handlers, library: Library) -> None:
     """Add the task types to ``handlers``."""
 
     @handlers.register(DOWNLOAD)
-    @patient
+    @patient(library)
     async def download_bilibili_audio(params: dict[str, Any], context: TaskContext) -> dict[str, Any]:
         return await download(library, read(DownloadBilibiliAudio, params), context)
 
     @handlers.register("refresh_login", concurrency=1)
-    @patient
+    @patient(library)
     async def refresh_login(params: dict[str, Any], context: TaskContext) -> dict[str, Any]:  # noqa: ARG001 - the shape of a patient handler
         wish = read(RefreshLogin, params)
         return {"session": await library.session.renewed(await library.client(), force=wish.force)}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Literal
 
-from musicq_async.errors import LoginRequired
+import anyio
+
+from musicq_async.errors import LoginRequired, MusicqError
 from musicq_async.observe.secrets import register_secret
 from musicq_async.ports import PublicStore
 from musicq_async.settings import BilibiliSettings, session_path
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from musicq_async.bilibili.credentials import Credentials
 
 COOKIE_KEY: Final = "bilibili_cookie"
+LOOK_AGAIN: Final = 600.0
+"""Seconds after which a session that was refused is looked at again."""
 Place = Literal["store", "setting", "file", "nowhere"]
 Renewal = Literal["guest", "fresh", "renewed", "not renewable"]
 
@@ -29,6 +33,9 @@ class Session:
         self._settings = settings
         self._store = store
         self._registered: str | None = None
+        self._reviving = anyio.Lock()
+        self._looked_at: float | None = None
+        self._is_revived = False
 
     async def text(self) -> str | None:
         """Return the session as a browser shows it, ``None`` for a guest. A secret."""
@@ -54,6 +61,23 @@ class Session:
 
         fresh = await client.login.refresh(session, save=save, force=force)
         return "fresh" if fresh == session else "renewed"
+
+    async def revived(self, client: BilibiliClient, *, now: float) -> bool:
+        """Renew a session that has died, and return whether there is a new one; looked at once in ten minutes.
+
+        ``now`` is on the clock's monotonic scale. Errors of the site count as no.
+        """
+        async with self._reviving:
+            if self._looked_at is not None and now - self._looked_at < LOOK_AGAIN:
+                return self._is_revived
+            self._looked_at, self._is_revived = now, False
+            try:
+                session = await client.credentials()
+                if session.logged_in and session.refresh_token and not (await client.whoami()).logged_in:
+                    self._is_revived = await self.renewed(client, force=True) == "renewed"
+            except MusicqError:
+                return False
+            return self._is_revived
 
     async def _found(self) -> tuple[Place, str | None]:
         place: Place = "store"

@@ -38,7 +38,7 @@ def register_sync(handlers: Handlers, library: Library) -> None:
 
 def _register(handlers: Handlers, library: Library, kind: str) -> None:
     @handlers.register(kind)
-    @patient
+    @patient(library)
     async def sync(params: dict[str, Any], context: TaskContext) -> dict[str, int]:
         wish = read(Sync, params)
         client = await library.client()

@@ -152,6 +152,13 @@ class StandInBilibili:
             Person(mid=person.mid, name=person.name, level="member" if level == "member" else "free")
         )
 
+    def login(self, level: str = "member", *, person: Person = FAN) -> str:
+        """Begin a session that can be renewed; return it as ``login`` keeps it: cookies and refresh token."""
+        cookie = self.cookie(level, person=person)
+        token = f"refresh-token-{len(self.site.refresh_tokens)}-of-the-stand-in"
+        self.site.refresh_tokens[token] = list(self.site.sessions)[-1]
+        return f"{cookie}; ac_time_value={token}"
+
     def asked(self, *hosts: str, path: str = "") -> list[Request]:
         """Return the requests to some hosts (all by default) whose path begins so."""
         wanted = hosts or HOSTS

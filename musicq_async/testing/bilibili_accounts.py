@@ -58,7 +58,8 @@ def qr_poll(site: Site, request: Request) -> Reply:
 
 def cookie_info(site: Site, request: Request) -> Reply:
     """Answer whether the cookies should be renewed."""
-    _session(site, request)
+    if _session(site, request) in site.expired:
+        raise Refusal(-101)
     return envelope({"refresh": site.refresh_due, "timestamp": int(site.now() * 1000)})
 
 

@@ -51,6 +51,8 @@ class Site:
         """Seconds that a stream's address lives."""
         self.sessions: dict[str, Person] = {}
         """Decoded SESSDATA to whose it is."""
+        self.expired: set[str] = set()
+        """Decoded SESSDATA of sessions that have died, and may still be renewed."""
         self.csrf: dict[str, str] = {}
         """Decoded SESSDATA to its bili_jct."""
         self.refresh_tokens: dict[str, str] = {}
@@ -79,7 +81,8 @@ class Site:
 
     def person(self, request: Request) -> Person:
         """Return whose session a request belongs to."""
-        return self.sessions.get(unquote(request.cookies.get("SESSDATA", "")), GUEST)
+        session = unquote(request.cookies.get("SESSDATA", ""))
+        return GUEST if session in self.expired else self.sessions.get(session, GUEST)
 
     def level(self, request: Request) -> Level:
         """Return what the account of a request may have."""
