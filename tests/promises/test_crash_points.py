@@ -1,0 +1,56 @@
+"""A process that dies at the worst places: inside each transaction and right after it, before and after the effect."""
+
+from __future__ import annotations
+
+import pytest
+from promises import crash
+from promises.fleet import Fleet
+
+pytestmark = pytest.mark.anyio
+
+MAY_REPEAT = {"after effect", "before settle commit"}
+"""Where the effect has happened and its completion is not stored: nobody can know that it need not run again."""
+ONE_LATER = 60.0
+"""Seconds that the clock of whoever comes after is ahead, so that no test waits for leases to run out."""
+
+KINDS = ["sqlite", *(pytest.param(kind, marks=pytest.mark.soak) for kind in ("mysql", "postgresql"))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("turn", [1, 3])
+@pytest.mark.parametrize("point", [point for point in crash.POINTS if "slot" not in point])
+async def test_a_crash_loses_nothing_and_repeats_only_what_had_its_effect(point, turn, kind, fresh_url, tmp_path):
+    task_type = "fragile" if "retry" in point else "work"
+    ids = [f"task {number}" for number in range(5)]
+    with Fleet(fresh_url(kind), tmp_path, seed=turn, concurrency=1) as fleet:
+        node = fleet.start(crash=f"{point}:{turn}", push=ids, push_type=task_type)
+        await fleet.until(lambda: not fleet.lives(node), 20)
+        async with fleet.application(workers=2, ahead=ONE_LATER) as app:
+            asked = fleet.history.ids("push")
+            await fleet.push_again(app, [task_id for task_id in ids if task_id not in fleet.history.ids("pushed")])
+            await app.run_until_idle()
+            verdict = fleet.history.verdict(await fleet.rows(app)).check()
+    assert asked
+    assert verdict.pushed == len(ids)
+    assert verdict.duplicates == (point in MAY_REPEAT)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("turn", [1, 2])
+@pytest.mark.parametrize("point", ["before slot commit", "after slot commit"])
+async def test_a_crash_at_a_slot_leaves_no_slot_out_and_fills_none_twice(point, turn, kind, fresh_url, tmp_path):
+    with Fleet(fresh_url(kind), tmp_path, scheduler=True) as fleet:
+        async with fleet.application(scheduler=False) as app:
+            schedule = await app.scheduler.add_scheduler_task(
+                name="each second", task_type="work", schedule_type="interval", interval_seconds=1, coalesce="all"
+            )
+            node = fleet.start(crash=f"{point}:{turn}")
+            await fleet.until(lambda: not fleet.lives(node), 20)
+        async with fleet.application(workers=2, ahead=5.0, scheduler=True) as app:
+            await fleet.until(lambda: len(fleet.history.ids("effect")) >= 5, 20)
+            assert await app.scheduler.pause_task(schedule)
+            await app.run_until_idle()
+            row = await app.scheduler.get_task(schedule)
+            slots = sorted(each["fire_at"] for each in await fleet.rows(app))
+    assert slots == list(range(slots[0], slots[0] + len(slots)))
+    assert row["run_count"] == len(slots)
