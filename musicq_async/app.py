@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +33,7 @@ from musicq_async.memory.tasks import MemoryTasks
 from musicq_async.model.task import DEFAULT_MAX_RETRIES, TaskState
 from musicq_async.observe.fanout import Events
 from musicq_async.observe.secrets import redact
-from musicq_async.ports import Clock, NodeStore, TaskQueue
+from musicq_async.ports import Clock, NodeStore, PublicStore, TaskQueue
 from musicq_async.settings import Settings
 
 if TYPE_CHECKING:
@@ -219,8 +219,7 @@ async def open_musicq(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(_Background(events))
         database = await stack.enter_async_context(_open(settings.database_url, clock))
-        queue, connect = await _queue(settings, database, clock, signal, stack)
-        store = _sql().SqlPublicStore(database)
+        queue, store, connect = await _queue(settings, database, clock, signal, stack)
         archive = _sql().SqlArchive(database)
         library = await stack.enter_async_context(Library(settings, clock=clock, store=store, archive=archive))
         merged = (handlers or Handlers()).merged(builtin_handlers(library))
@@ -410,49 +409,75 @@ def _open_lazily(url: str, clock: Clock) -> Database:
 
 
 @asynccontextmanager
-async def _open(url: str, clock: Clock) -> AsyncIterator[Database]:
-    """Open and migrate a database in a host, so that the application may be left by another task than entered it."""
-    host, database = Host("musicq database"), _open_lazily(url, clock)
+async def _held(
+    backend: AbstractAsyncContextManager[Any], prepare: Callable[[], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """Open and prepare a backend in a host, so that the application may be left by another task than entered it."""
+    host = Host("musicq backend")
 
     async def hold(*, task_status: Any) -> None:
-        async with database:
-            await database.upgrade()
+        async with backend:
+            await prepare()
             task_status.started()
             await anyio.sleep_forever()
 
     await host.open()
     try:
         await host.start(hold)
-        yield database
+        yield
     finally:
         await host.close()
 
 
+@asynccontextmanager
+async def _open(url: str, clock: Clock) -> AsyncIterator[Database]:
+    """Open and migrate a database."""
+    database = _open_lazily(url, clock)
+    async with _held(database, database.upgrade):
+        yield database
+
+
 async def _queue(
     settings: Settings, database: Database, clock: Clock, signal: WorkSignal, stack: AsyncExitStack
-) -> tuple[TaskQueue, Any]:
-    """Return the queue that the settings name, and how the lease keeper opens a connection of its own."""
-    url = settings.queue_url
+) -> tuple[TaskQueue, PublicStore, Any]:
+    """Return the queue that the settings name, its public store, and how the lease keeper opens a queue of its own."""
+    url, sql = settings.queue_url, _sql()
     if url == MEMORY:
-        return MemoryTasks(clock=clock, wakeup=signal), None
+        return MemoryTasks(clock=clock, wakeup=signal), sql.SqlPublicStore(database), None
     if _is_redis(url):
-        raise SettingsError("queue_url: Redis queues are not in this version; use a database or memory://")
+        return await _redis_queue(settings, clock, signal, stack)
     try:
         own = database if url == settings.database_url else await stack.enter_async_context(_open(url, clock))
     except SettingsError as error:
         raise SettingsError(str(error).replace("database_url", "queue_url")) from None
 
-    def connect() -> AbstractAsyncContextManager[TaskQueue]:
-        return _second(url, clock)
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[TaskQueue]:
+        async with sql.open_database(url, clock=clock) as second:
+            yield sql.SqlTaskQueue(second)
 
-    return _sql().SqlTaskQueue(own, wakeup=signal), connect
+    return sql.SqlTaskQueue(own, wakeup=signal), sql.SqlPublicStore(own), connect
 
 
-@asynccontextmanager
-async def _second(url: str, clock: Clock) -> AsyncIterator[TaskQueue]:
-    sql = _sql()
-    async with sql.open_database(url, clock=clock) as database:
-        yield sql.SqlTaskQueue(database)
+async def _redis_queue(
+    settings: Settings, clock: Clock, signal: WorkSignal, stack: AsyncExitStack
+) -> tuple[TaskQueue, PublicStore, Any]:
+    try:
+        from musicq_async import redis  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise SettingsError("queue_url: Redis needs the extra: pip install 'musicq_async[redis]'") from error
+
+    def opened() -> Any:
+        return redis.open_redis(settings.queue_url, clock=clock, allow_volatile=settings.redis.allow_volatile)
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[TaskQueue]:
+        async with opened() as second:
+            yield redis.RedisTaskQueue(second)
+
+    server = opened()
+    await stack.enter_async_context(_held(server, server.check))
+    return redis.RedisTaskQueue(server, wakeup=signal), redis.RedisPublicStore(server), connect
 
 
 def _max_retries(handlers: Handlers, task_type: str) -> int:
