@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 _OWN: Final = (
     "bilivideo.com", "bilivideo.cn", "akamaized.net", "hdslb.com", "szbdyd.com", "biliimg.com", "bilibili.com",
 )  # fmt: skip
+_ODD: Final = re.compile(r"[\x00-\x20\\]")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -46,7 +47,7 @@ class MediaHosts:
 
 def split_address(address: str) -> SplitResult | None:
     """Split an http or https address that has a host, a valid port and no user name; otherwise ``None``."""
-    if any(ord(letter) <= 0x20 or letter == "\\" for letter in address):
+    if _ODD.search(address):
         return None
     try:
         parts = urlsplit(address)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import shutil
 import stat
@@ -102,6 +103,7 @@ def checked_name(name: str) -> str:
     return name
 
 
+@functools.lru_cache(maxsize=1 << 15)  # every new file is compared with all names of its folder
 def folded(name: str) -> str:
     """Return what two names share when some file system takes them for the same."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
