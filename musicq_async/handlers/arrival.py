@@ -85,6 +85,7 @@ class Arrival:
             return record, None
         size = (await anyio.Path(path).stat()).st_size
         await archive.add(Archived(key=item.key, url=item.link, path=str(path), size=size))
+        await anyio.to_thread.run_sync(_sweep, self._folder, _raw_stem(item))
         return record, path
 
     async def _counts(self, path: Path) -> bool:
@@ -157,7 +158,7 @@ class Arrival:
                 again = await client.audio(item, self._quality)
                 return self._sources(again, again.segments[number].sources)
 
-            name = f".{re.sub(r'[^0-9A-Za-z]', '-', item.key)}-{choice.quality}-{number}.raw"
+            name = f"{_raw_stem(item)}{choice.quality}-{number}.raw"
             done = await download(
                 self._sources(choice, segment.sources),
                 self._folder / name,
@@ -236,6 +237,17 @@ class Arrival:
             return await cover_from(fetched.content)
         except (MusicqError, TimeoutError):
             return None
+
+
+def _raw_stem(item: Item) -> str:
+    """Return how the names of an item's raw files begin."""
+    return f".{re.sub(r'[^0-9A-Za-z]', '-', item.key)}-"
+
+
+def _sweep(folder: Path, stem: str) -> None:
+    """Remove raw files of a song that stands: its process died between the two; blocks."""
+    for path in folder.glob(f"{stem}*.raw"):
+        path.unlink(missing_ok=True)
 
 
 def _under_key(record: Archived, item: Item) -> Archived:
