@@ -108,12 +108,6 @@ class Fleet:
                 self.history.write("pushed", task_id)
         return ids
 
-    async def push_again(self, app: Any, ids: list[str]) -> None:
-        """Push tasks one by one; those whose push was cut off may be there already."""
-        from promises.node import push
-
-        await push(app.queue, self.history, ids)
-
     async def finished(self, app: Any, seconds: float = 60) -> float:
         """Wait until nothing is left to do; return how many seconds that took."""
         began = time.monotonic()

@@ -159,7 +159,8 @@ def serve() -> None:
                 History(json.loads(line)["history"]).write("broke", text=repr(error))
                 os._exit(1)
             os._exit(0)
-        print(child, flush=True)
+        sys.stdout.write(f"{child}\n")
+        sys.stdout.flush()
     os.killpg(0, signal.SIGKILL)
 
 

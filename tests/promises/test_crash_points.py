@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from promises import crash
 from promises.fleet import Fleet
+from promises.node import push
 
 pytestmark = pytest.mark.anyio
 
@@ -22,15 +23,19 @@ KINDS = ["sqlite", *(pytest.param(kind, marks=pytest.mark.soak) for kind in ("my
 async def test_a_crash_loses_nothing_and_repeats_only_what_had_its_effect(point, turn, kind, fresh_url, tmp_path):
     task_type = "fragile" if "retry" in point else "work"
     ids = [f"task {number}" for number in range(5)]
-    with Fleet(fresh_url(kind), tmp_path, seed=turn, concurrency=1) as fleet:
-        node = fleet.start(crash=f"{point}:{turn}", push=ids, push_type=task_type)
+    pushes = "push" in point
+    with Fleet(fresh_url(kind), tmp_path, seed=turn, concurrency=0 if pushes else 1) as fleet:
+        if not pushes:
+            async with fleet.application() as app:
+                await push(app.queue, fleet.history, ids, task_type)
+        node = fleet.start(crash=f"{point}:{turn}", push=ids if pushes else [])
         await fleet.until(lambda: not fleet.lives(node), 20)
+        assert not fleet.history.lines("broke")
         async with fleet.application(workers=2, ahead=ONE_LATER) as app:
-            asked = fleet.history.ids("push")
-            await fleet.push_again(app, [task_id for task_id in ids if task_id not in fleet.history.ids("pushed")])
+            left = [task_id for task_id in ids if task_id not in fleet.history.ids("pushed")]
+            await push(app.queue, fleet.history, left)
             await app.run_until_idle()
             verdict = fleet.history.verdict(await fleet.rows(app)).check()
-    assert asked
     assert verdict.pushed == len(ids)
     assert verdict.duplicates == (point in MAY_REPEAT)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import time
 
 import anyio
@@ -44,7 +45,7 @@ async def storm(fleet: Fleet, *, count: int, every: float, kills: int, nodes: in
         await fleet.finished(app, seconds=90)
         took = time.monotonic() - last
         verdict = fleet.history.verdict(await fleet.rows(app)).check()
-        print(f"\n{done} kills, rest took {took:.1f} s: {verdict}")
+        sys.stdout.write(f"\n{done} kills, rest took {took:.1f} s: {verdict}\n")
     return done, took
 
 
