@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from services import apart, fresh_database
+from services import apart, fresh_database, need
 
 from musicq_async.clock import SystemClock
 from musicq_async.model.lifecycle import Change, settle
@@ -21,6 +22,8 @@ from musicq_async.ports import Clock, PublicStore, ScheduleStore, TaskQueue
 
 BACKENDS = ["memory", "sqlite", "mysql", "postgresql"]
 SQL_BACKENDS = ["sqlite", "mysql", "postgresql"]
+QUEUE_BACKENDS = [*BACKENDS, "redis"]
+"""Those with a queue and a public store of their own; beside Redis the schedules stay in SQL."""
 
 
 class MovedClock(SystemClock):
@@ -78,14 +81,24 @@ class Bench:
             self.queue: TaskQueue = _memory("tasks", "MemoryTasks")(clock=self.clock, wakeup=self.wakeup)
             return
         self.database = await self._opened(self.clock)
+        """The open database, or the open Redis."""
         self.queue = self._queue(self.database)
 
     async def _opened(self, clock: Clock) -> Any:
+        if self.kind == "redis":
+            from musicq_async.redis import open_redis
+
+            url, _, namespace = self.url.partition("#")
+            return await self._stack.enter_async_context(open_redis(url, clock=clock, namespace=namespace))
         from musicq_async.sql import open_database
 
         return await self._stack.enter_async_context(open_database(self.url, clock=clock))
 
     def _queue(self, database: Any) -> TaskQueue:
+        if self.kind == "redis":
+            from musicq_async.redis import RedisTaskQueue
+
+            return RedisTaskQueue(database, wakeup=self.wakeup)
         from musicq_async.sql import SqlTaskQueue
 
         return SqlTaskQueue(database, wakeup=self.wakeup)
@@ -109,6 +122,10 @@ class Bench:
             if not hasattr(self, "_store"):
                 self._store = _memory("store", "MemoryStore")()
             return self._store
+        if self.kind == "redis":
+            from musicq_async.redis import RedisPublicStore
+
+            return RedisPublicStore(self.database)
         from musicq_async.sql import SqlPublicStore
 
         return SqlPublicStore(self.database)
@@ -249,7 +266,7 @@ def clock() -> MovedClock:
     return MovedClock()
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=QUEUE_BACKENDS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -262,6 +279,8 @@ async def bench(kind: str, clock: MovedClock, tmp_path: Path, request: pytest.Fi
         path = tmp_path / "queue.db"
         shutil.copy(request.getfixturevalue("blank_sqlite"), path)
         url = f"sqlite+aiosqlite:///{path}"
+    elif kind == "redis":
+        url = f"{need('redis')}#musicq-test-{secrets.token_hex(6)}"
     else:
         url = request.getfixturevalue("server_urls")[kind]
     async with AsyncExitStack() as stack:
@@ -270,8 +289,21 @@ async def bench(kind: str, clock: MovedClock, tmp_path: Path, request: pytest.Fi
         try:
             yield bench
         finally:
-            if kind in {"mysql", "postgresql"}:
-                await bench.database.write(_empty)
+            await empty(bench)
+
+
+async def empty(bench: Bench) -> None:
+    """Empty what tests share: the server's database, or the names of one test on a Redis."""
+    if bench.kind in {"mysql", "postgresql"}:
+        await bench.database.write(_empty)
+    elif bench.kind == "redis":
+        from redis.asyncio import Redis
+
+        url, _, namespace = bench.url.partition("#")
+        async with Redis.from_url(url) as client:
+            keys = [key async for key in client.scan_iter(f"{{{namespace}}}:*", count=1000)]
+            for start in range(0, len(keys), 500):
+                await client.unlink(*keys[start : start + 500])
 
 
 def _empty(connection: Any) -> None:

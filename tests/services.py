@@ -241,10 +241,11 @@ def start_postgres() -> PrivateServer:
     return _started(url, [server, "-D", data, *options], port, folder, user)
 
 
-def start_redis() -> PrivateServer:
-    """Start a Redis that writes everything down."""
+def start_redis(**given: str) -> PrivateServer:
+    """Start a Redis that writes everything down; ``given`` are further lines of its configuration."""
     server, folder, port = _binary("redis-server"), _folder(), _free_port()
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--appendonly", "yes"]
+    config = {"port": str(port), "bind": "127.0.0.1", "dir": str(folder), "appendonly": "yes", "save": ""} | given
+    options = [part for name, value in config.items() for part in (f"--{name.replace('_', '-')}", value)]
     return _started(f"redis://127.0.0.1:{port}", [server, *options], port, folder)
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import anyio
 import msgspec
 import pytest
+from backends import BACKENDS
 
 from musicq_async.errors import InvalidSchedule
 from musicq_async.model.schedule import Schedule, Slot, SlotOutcome
 from musicq_async.model.task import TaskState
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=BACKENDS)
+def kind(request) -> str:
+    return request.param
 
 
 async def test_a_schedule_comes_back_as_it_was_stored(bench) -> None:
