@@ -154,37 +154,6 @@ async def by_procrastinate(url: str, *, tasks: int, concurrency: int, pushers: i
         return took
 
 
-async def by_saq(url: str, *, tasks: int, concurrency: int, pushers: int) -> Took:
-    import saq
-
-    queue = saq.Queue.from_url(url, name=secrets.token_hex(4))
-    left = tasks
-    done = asyncio.Event()
-
-    async def noop(context, *, n):  # noqa: ARG001 - a no-op
-        nonlocal left
-        left -= 1
-        if not left:
-            done.set()
-
-    worker = saq.Worker(queue, functions=[noop], concurrency=concurrency)
-    running = asyncio.create_task(worker.start())
-    numbers = iter(range(tasks))
-
-    async def push() -> None:
-        for n in numbers:
-            await queue.enqueue("noop", n=n)
-
-    began = now()
-    await asyncio.gather(*(push() for _ in range(pushers)))
-    await done.wait()
-    took = since(began)
-    await worker.stop()
-    await asyncio.gather(running, return_exceptions=True)
-    await queue.disconnect()
-    return took
-
-
 def one_run(contender: str, backend: str, url: str, *, tasks: int, concurrency: int, pushers: int) -> Took:
     """Run in this process, which was started for it."""
     load = {"tasks": tasks, "concurrency": concurrency, "pushers": pushers}
@@ -204,10 +173,8 @@ def one_run(contender: str, backend: str, url: str, *, tasks: int, concurrency: 
                 else:
                     queue = huey.SqliteHuey(filename=str(file), results=False, fsync=backend == "sqlite full")
                 return by_huey(queue, **load | {"pushers": min(pushers, 10)})
-            case "procrastinate":
-                return asyncio.run(by_procrastinate(url, **load))
             case _:
-                return asyncio.run(by_saq(url, **load))
+                return asyncio.run(by_procrastinate(url, **load))
 
 
 def in_a_process(contender: str, backend: str, url: str, **load: int) -> dict[str, float]:
@@ -245,7 +212,7 @@ PEERS = {
     "sqlite full": ["huey"],
     "mysql": [],
     "postgresql": ["procrastinate"],
-    "redis": ["saq", "huey"],
+    "redis": ["huey"],
 }
 
 
@@ -262,7 +229,7 @@ def measured(backend: str, *, tasks: int, rounds: int, concurrency: int, pushers
             run = with_database(backend, work)
             rates.append(count / run["seconds"])
             costs[name].append({"cpu_us": run["cpu_seconds"] / count * 1e6, "peak_mib": run["peak_mib"]})
-    targets = [(peer, "at least", {"huey": 2.0, "procrastinate": 10.0, "saq": 3.0}[peer]) for peer in PEERS[backend]]
+    targets = [(peer, "at least", {"huey": 2.0, "procrastinate": 10.0}[peer]) for peer in PEERS[backend]]
     if pushers > 1:
         targets.append(("", "at least", float(TARGETS[backend])))
     row = case(f"{backend}, {pushers} pushers, concurrency {concurrency}", figures, unit="tasks/s", targets=targets)
@@ -295,9 +262,7 @@ def main() -> int:
             rows.append(row)
             if not given.json:
                 print(row["case"], row["cost"], file=sys.stderr)
-    return report(
-        "durable tasks", rows, packages=["musicq_async", "huey", "procrastinate", "saq"], json_only=given.json
-    )
+    return report("durable tasks", rows, packages=["musicq_async", "huey", "procrastinate"], json_only=given.json)
 
 
 if __name__ == "__main__":
