@@ -47,7 +47,7 @@ def arm(text: str) -> None:
     _wrap_async(SqlTaskQueue, "push", lambda result, *_: at("after push commit"))
     _wrap_async(SqlTaskQueue, "claim", lambda leases, *_: leases and at("after claim commit"))
     _wrap_async(SqlTaskQueue, "settle", lambda _, __, lease, change: at(f"after {_kind(change)} commit"))
-    _wrap_async(SqlTaskQueue, "exchange", lambda _, __, lease, change, **___: at(f"after {_kind(change)} commit"))
+    _wrap_async(SqlTaskQueue, "exchange", _exchanged)
     _wrap_async(SqlScheduleStore, "record", lambda written, *_: written and at("after slot commit"))
     _wrap(tasks, "push", lambda *_: at("before push commit"))
     _wrap(tasks, "settle", lambda _, __, settles: [at(f"before {_kind_of(each)} commit") for each in settles])
@@ -55,6 +55,12 @@ def arm(text: str) -> None:
         SqlTaskQueue, "_claim", lambda claimed, *_: any(each.leases for each in claimed) and at("before claim commit")
     )
     _wrap(SqlScheduleStore, "_record", lambda written, *_: written and at("before slot commit"))
+
+
+def _exchanged(result: Any, _: object, __: object, change: Any) -> None:
+    at(f"after {_kind(change)} commit")
+    if result[1]:
+        at("after claim commit")
 
 
 def _kind(change: Any) -> str:

@@ -58,6 +58,9 @@ class AheadClock(SystemClock):
     def time_ms(self) -> int:
         return super().time_ms() + round(self._seconds * 1000)
 
+    async def wait_until(self, at: float, notified: Any) -> None:
+        await super().wait_until(at - self._seconds, notified)
+
 
 class Log(logging.Handler):
     """Writes warnings down at once, also while the event loop is blocked."""

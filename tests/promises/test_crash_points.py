@@ -37,7 +37,8 @@ async def test_a_crash_loses_nothing_and_repeats_only_what_had_its_effect(point,
             await app.run_until_idle()
             verdict = fleet.history.verdict(await fleet.rows(app)).check()
     assert verdict.pushed == len(ids)
-    assert verdict.duplicates == (point in MAY_REPEAT)
+    settled_too = point == "before claim commit" and turn > 1  # a claim shares the last task's transaction
+    assert verdict.duplicates == (point in MAY_REPEAT or settled_too)
 
 
 @pytest.mark.parametrize("kind", KINDS)
