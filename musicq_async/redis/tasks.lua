@@ -32,13 +32,13 @@ local RATE_GRACE_MS = 3600000
 local AT_ONCE = 500
 local WINDOW = 256 -- grouped tasks of a type that are looked at before its groups are
 
-local function key(...) return PREFIX .. table.concat({...}) end
 local function task_key(id) return PREFIX .. 'task:' .. id end
 local function group_name(kind, group) return #kind .. ':' .. kind .. ':' .. group end
 local function line_member(position, id, group)
   return position .. string.format('%03d', #id) .. id .. (group or '')
 end
 local function whole(number) return string.format('%.0f', number) end
+local seconds = whole(math.floor(now / 1000))
 
 -- Where tasks of a state are kept
 
@@ -46,80 +46,80 @@ local function put_in_line(id, meta, position)
   local kind, group = meta[TYPE], meta[GROUP]
   local member = line_member(position, id, group)
   if group then
-    call('ZADD', key('grouped:', kind), meta[PRIORITY], member)
-    call('ZADD', key('group:', group_name(kind, group)), meta[PRIORITY], member)
-    call('SADD', key('groups:', kind), group)
+    call('ZADD', PREFIX .. 'grouped:' .. kind, meta[PRIORITY], member)
+    call('ZADD', PREFIX .. 'group:' .. group_name(kind, group), meta[PRIORITY], member)
+    call('SADD', PREFIX .. 'groups:' .. kind, group)
   else
-    call('ZADD', key('line:', kind), meta[PRIORITY], member)
+    call('ZADD', PREFIX .. 'line:' .. kind, meta[PRIORITY], member)
   end
 end
 
 local function take_from_line(id, kind, group, position)
   local member = line_member(position, id, group)
   if group then
-    local line = key('group:', group_name(kind, group))
-    call('ZREM', key('grouped:', kind), member)
+    local line = PREFIX .. 'group:' .. group_name(kind, group)
+    call('ZREM', PREFIX .. 'grouped:' .. kind, member)
     call('ZREM', line, member)
-    if call('EXISTS', line) == 0 then call('SREM', key('groups:', kind), group) end
+    if call('EXISTS', line) == 0 then call('SREM', PREFIX .. 'groups:' .. kind, group) end
   else
-    call('ZREM', key('line:', kind), member)
+    call('ZREM', PREFIX .. 'line:' .. kind, member)
   end
 end
 
 -- value: run_at_ms of a scheduled task, end of a running one's lease, second of a finished one's end
 local function enter(id, meta, position, state, value)
-  call('ZADD', key('is:', state, ':', meta[TYPE]), position, id)
+  call('ZADD', PREFIX .. 'is:' .. state .. ':' .. meta[TYPE], position, id)
   if state == 'pending' then
     put_in_line(id, meta, position)
   elseif state == 'scheduled' then
     if value or not meta[WAITS] then
-      call('ZADD', key('later'), value or 0, id)
+      call('ZADD', PREFIX .. 'later', value or 0, id)
     else
-      call('SADD', key('waiting'), id)
-      call('SADD', key('ready'), id)
+      call('SADD', PREFIX .. 'waiting', id)
+      call('SADD', PREFIX .. 'ready', id)
     end
   elseif state == 'running' then
-    call('ZADD', key('leases'), value, id)
-    if meta[GROUP] then call('SADD', key('busy:', group_name(meta[TYPE], meta[GROUP])), id) end
+    call('ZADD', PREFIX .. 'leases', value, id)
+    if meta[GROUP] then call('SADD', PREFIX .. 'busy:' .. group_name(meta[TYPE], meta[GROUP]), id) end
   else
-    call('ZADD', key('ended:', state), value or 0, id)
+    call('ZADD', PREFIX .. 'ended:' .. state, value or 0, id)
   end
 end
 
 local function leave(id, meta, position, state)
-  call('ZREM', key('is:', state, ':', meta[TYPE]), id)
+  call('ZREM', PREFIX .. 'is:' .. state .. ':' .. meta[TYPE], id)
   if state == 'pending' then
     take_from_line(id, meta[TYPE], meta[GROUP], position)
   elseif state == 'scheduled' then
-    call('ZREM', key('later'), id)
+    call('ZREM', PREFIX .. 'later', id)
     if meta[WAITS] then
-      call('SREM', key('waiting'), id)
-      call('SREM', key('ready'), id)
+      call('SREM', PREFIX .. 'waiting', id)
+      call('SREM', PREFIX .. 'ready', id)
     end
   elseif state == 'running' then
-    call('ZREM', key('leases'), id)
-    if meta[GROUP] then call('SREM', key('busy:', group_name(meta[TYPE], meta[GROUP])), id) end
+    call('ZREM', PREFIX .. 'leases', id)
+    if meta[GROUP] then call('SREM', PREFIX .. 'busy:' .. group_name(meta[TYPE], meta[GROUP]), id) end
   else
-    call('ZREM', key('ended:', state), id)
+    call('ZREM', PREFIX .. 'ended:' .. state, id)
   end
 end
 
 -- What follows from a task's being finished, or not
 local function is_open(id, meta, position)
-  if meta[SCHEDULE] then call('ZADD', key('schedule:', meta[SCHEDULE]), position, id) end
+  if meta[SCHEDULE] then call('ZADD', PREFIX .. 'schedule:' .. meta[SCHEDULE], position, id) end
   if meta[THEN] then
-    call('SADD', key('then:', meta[THEN]), id)
-    call('SADD', key('open:', meta[THEN]), id)
+    call('SADD', PREFIX .. 'then:' .. meta[THEN], id)
+    call('SADD', PREFIX .. 'open:' .. meta[THEN], id)
   end
 end
 
 local function is_over(id, meta)
-  if meta[SCHEDULE] then call('ZREM', key('schedule:', meta[SCHEDULE]), id) end
+  if meta[SCHEDULE] then call('ZREM', PREFIX .. 'schedule:' .. meta[SCHEDULE], id) end
   if meta[THEN] then
-    local open = key('open:', meta[THEN])
+    local open = PREFIX .. 'open:' .. meta[THEN]
     call('SREM', open, id)
-    if call('EXISTS', open) == 0 and call('SISMEMBER', key('waiting'), meta[THEN]) == 1 then
-      call('SADD', key('ready'), meta[THEN])
+    if call('EXISTS', open) == 0 and call('SISMEMBER', PREFIX .. 'waiting', meta[THEN]) == 1 then
+      call('SADD', PREFIX .. 'ready', meta[THEN])
     end
   end
 end
@@ -139,7 +139,7 @@ local function row(id)
   local values = call('HMGET', task_key(id), 'data', 'status', 'position', 'created', 'new', 'outcome', 'run_at',
     'started', 'ended', 'progress', 'cancel_ms', 'cancel_reason', 'owner', 'token')
   if not values[1] then return false end
-  values[15] = values[2] == 'running' and call('ZSCORE', key('leases'), id) or false
+  values[15] = values[2] == 'running' and call('ZSCORE', PREFIX .. 'leases', id) or false
   return values
 end
 
@@ -186,7 +186,7 @@ local function change(item)
   if not found[3] then return false end
   if again and found[5] == token then return true end
   if found[1] ~= item[2] or (found[1] == 'running' and found[2] ~= item[3]) then return false end
-  if item[5] and call('EXISTS', key('open:', id)) == 1 then return false end
+  if item[5] and call('EXISTS', PREFIX .. 'open:' .. id) == 1 then return false end
   apply(id, unpack_all(found[3]), found[4], found[1], item[4])
   call('HSET', task_key(id), 'by', token)
   return true
@@ -194,13 +194,10 @@ end
 
 -- Push
 
-local function next_position()
-  local last = tonumber(call('GET', key('position')) or '0')
-  return math.max(last + 1, now * 1000)
-end
+local function last_position() return tonumber(call('GET', PREFIX .. 'position') or '0') end
 
 local function holder(unique, mode, window)
-  local held = call('HGET', key('keys'), unique)
+  local held = call('HGET', PREFIX .. 'keys', unique)
   if not held then return nil end
   held = unpack_all(held)
   local status, by = unpack(call('HMGET', task_key(held[1]), 'status', 'by'))
@@ -256,37 +253,31 @@ local function store(task, number, mark)
   local later = meta[WAITS] or (task[RUN_AT] and task[RUN_AT] > now)
   local state = later and 'scheduled' or 'pending'
   call('HSET', task_key(id), 'data', task[DATA], 'meta', pack(meta), 'status', state, 'position', position,
-    'created', whole(math.floor(now / 1000)), 'push', mark)
+    'created', seconds, 'push', mark)
   if task[RUN_AT] then call('HSET', task_key(id), 'run_at', whole(task[RUN_AT])) end
   enter(id, meta, position, state, task[RUN_AT])
   is_open(id, meta, position)
   if task[UNIQUE] then
-    call('HSET', key('keys'), task[UNIQUE], pack({id, now}))
-    call('ZADD', key('keytimes'), whole(now + math.max(KEY_GRACE_MS, task[WINDOW_MS])), task[UNIQUE])
+    call('HSET', PREFIX .. 'keys', task[UNIQUE], pack({id, now}))
+    call('ZADD', PREFIX .. 'keytimes', whole(now + math.max(KEY_GRACE_MS, task[WINDOW_MS])), task[UNIQUE])
   end
 end
 
 -- item: whether known ids are left alone, tasks. Result: for each task false or the id that is there; or the known id
-local function push(item, mark, known_types)
+local function push(item, mark, given)
   local tasks, there = item[2], who_is_there(item[2], mark)
   for place, task in ipairs(tasks) do
     if there[place] == task[ID] and not item[1] then return task[ID] end
   end
-  local number = next_position()
   for place, task in ipairs(tasks) do
-    local kind = task[META][TYPE]
     if not there[place] then
-      if not known_types[kind] then
-        call('SADD', key('types'), kind)
-        known_types[kind] = true
-      end
-      store(task, number, mark)
-      number = number + 1
+      given.types[task[META][TYPE]] = true
+      given.position = given.position + 1
+      store(task, given.position, mark)
     elseif there[place] ~= 'stored' and there[place] ~= task[ID] and task[NEW] then
       replace(there[place], task)
     end
   end
-  call('SET', key('position'), whole(number - 1))
   for place, known in ipairs(there) do
     if known == 'stored' then there[place] = false end
   end
@@ -344,8 +335,8 @@ local function gate_of(limit)
   local kind = limit[1]
   return setmetatable({
     kind = kind, most = limit[2], rate = limit[3], group_most = limit[4], group_rate = limit[5],
-    running = limit[2] and call('ZCARD', key('is:running:', kind)) or 0,
-    free = limit[3] and tonumber(call('GET', key('rate:', kind)) or '0') or 0,
+    running = limit[2] and call('ZCARD', PREFIX .. 'is:running:' .. kind) or 0,
+    free = limit[3] and tonumber(call('GET', PREFIX .. 'rate:' .. kind) or '0') or 0,
     groups = {}, barred = {},
   }, Gate)
 end
@@ -359,8 +350,8 @@ function Gate:group(name)
   if not group then
     local full = group_name(self.kind, name)
     group = {
-      running = self.group_most and call('SCARD', key('busy:', full)) or 0,
-      free = self.group_rate and tonumber(call('GET', key('grate:', full)) or '0') or 0,
+      running = self.group_most and call('SCARD', PREFIX .. 'busy:' .. full) or 0,
+      free = self.group_rate and tonumber(call('GET', PREFIX .. 'grate:' .. full) or '0') or 0,
     }
     self.groups[name] = group
   end
@@ -396,12 +387,12 @@ function Gate:close()
   local soonest
   local function look_at(time) if not soonest or time < soonest then soonest = time end end
   if self.rate then
-    if self.taken then keep_rate(key('rate:', self.kind), self.free) end
+    if self.taken then keep_rate(PREFIX .. 'rate:' .. self.kind, self.free) end
     if self:has_room() and not may_begin(self.free, self.rate) then look_at(opens_at(self.free, self.rate)) end
   end
   if self.group_rate then
     for name, group in pairs(self.groups) do
-      if group.taken then keep_rate(key('grate:', group_name(self.kind, name)), group.free) end
+      if group.taken then keep_rate(PREFIX .. 'grate:' .. group_name(self.kind, name), group.free) end
       if self.barred[name] and self:group_has_room(group) and not may_begin(group.free, self.group_rate) then
         look_at(opens_at(group.free, self.group_rate))
       end
@@ -416,7 +407,8 @@ Line.__index = Line
 local function line_of(kind, limit, chunk)
   return setmetatable({
     kind = kind, chunk = chunk, gate = limit and gate_of(limit), passed = 0,
-    plain = source(key('line:', kind), chunk), grouped = source(key('grouped:', kind), limit and WINDOW or chunk),
+    plain = source(PREFIX .. 'line:' .. kind, chunk),
+    grouped = source(PREFIX .. 'grouped:' .. kind, limit and WINDOW or chunk),
   }, Line)
 end
 
@@ -437,9 +429,9 @@ function Line:first_grouped()
       self.passed = self.passed + 1
     end
     self.open_groups = {}
-    for _, group in ipairs(call('SMEMBERS', key('groups:', self.kind))) do
+    for _, group in ipairs(call('SMEMBERS', PREFIX .. 'groups:' .. self.kind)) do
       if gate:lets(group) then
-        self.open_groups[group] = source(key('group:', group_name(self.kind, group)), self.chunk)
+        self.open_groups[group] = source(PREFIX .. 'group:' .. group_name(self.kind, group), self.chunk)
       end
     end
   end
@@ -508,7 +500,7 @@ end
 
 local function already_lent()
   local mine = {}
-  for _, id in ipairs(call('ZRANGE', key('leases'), 0, -1)) do
+  for _, id in ipairs(call('ZRANGE', PREFIX .. 'leases', 0, -1)) do
     if call('HGET', task_key(id), 'token') == token then mine[#mine + 1] = row(id) end
   end
   return mine
@@ -516,13 +508,14 @@ end
 
 local function lend(task, owner, until_ms)
   local id, kind, group, position = unpack(task)
-  local place = task_key(id)
+  local values = row(id)
   take_from_line(id, kind, group, position)
-  call('ZREM', key('is:pending:', kind), id)
-  if call('HEXISTS', place, 'data') == 0 then return nil end
+  call('ZREM', PREFIX .. 'is:pending:' .. kind, id)
+  if not values then return nil end
   enter(id, {kind, 0, group}, position, 'running', until_ms)
-  call('HSET', place, 'status', 'running', 'owner', owner, 'token', token, 'started', whole(math.floor(now / 1000)))
-  return row(id)
+  call('HSET', task_key(id), 'status', 'running', 'owner', owner, 'token', token, 'started', seconds)
+  values[2], values[8], values[13], values[14], values[15] = 'running', seconds, owner, token, until_ms
+  return values
 end
 
 -- head: types (false: any), types to leave out, limits, owner, milliseconds. Returns when to look again, and rows
@@ -533,7 +526,7 @@ local function claim(count)
   end
   local left_out, types, limits = {}, {}, {}
   for _, kind in ipairs(head[2]) do left_out[kind] = true end
-  for _, kind in ipairs(head[1] or call('SMEMBERS', key('types'))) do
+  for _, kind in ipairs(head[1] or call('SMEMBERS', PREFIX .. 'types')) do
     if not left_out[kind] then types[#types + 1] = kind end
   end
   for _, limit in ipairs(head[3]) do limits[limit[1]] = limit end
@@ -554,8 +547,10 @@ local function each(work)
 end
 
 function ops.push()
-  local results, known_types = {}, {}
-  for place, item in ipairs(items) do results[place] = push(item, token .. ':' .. place, known_types) end
+  local results, given = {}, {types = {}, position = math.max(last_position(), now * 1000 - 1)}
+  for place, item in ipairs(items) do results[place] = push(item, token .. ':' .. place, given) end
+  call('SET', PREFIX .. 'position', whole(given.position))
+  for kind in pairs(given.types) do call('SADD', PREFIX .. 'types', kind) end
   return results
 end
 
@@ -604,7 +599,7 @@ local function renew(leases)
     if found[1] ~= 'running' or found[2] ~= item[2] then
       results[place] = false
     else
-      call('ZADD', key('leases'), 'XX', whole(now + item[3]), item[1])
+      call('ZADD', PREFIX .. 'leases', 'XX', whole(now + item[3]), item[1])
       results[place] = found[3] and {found[4]} or true
     end
   end
@@ -651,12 +646,12 @@ function ops.find()
       results[place] = {}
     else
       local found = {}
-      local kinds = kind and {kind} or call('SMEMBERS', key('types'))
+      local kinds = kind and {kind} or call('SMEMBERS', PREFIX .. 'types')
       local states = state and {state} or {'scheduled', 'pending', 'running', 'completed', 'failed', 'cancelled'}
       for _, one in ipairs(kinds) do
         for _, is in ipairs(states) do
-          local page = call('ZREVRANGEBYSCORE', key('is:', is, ':', one), position or '+inf', '-inf', 'WITHSCORES',
-            'LIMIT', 0, limit + 64)
+          local from = PREFIX .. 'is:' .. is .. ':' .. one
+          local page = call('ZREVRANGEBYSCORE', from, position or '+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, limit + 64)
           for index = 1, #page, 2 do
             local score = tonumber(page[index + 1])
             if not position or score < tonumber(position) or page[index] < last then
@@ -677,16 +672,16 @@ end
 -- items: ids of schedules
 function ops.unfinished()
   local results = {}
-  for place, id in ipairs(items) do results[place] = rows(call('ZRANGE', key('schedule:', id), 0, -1)) end
+  for place, id in ipairs(items) do results[place] = rows(call('ZRANGE', PREFIX .. 'schedule:' .. id, 0, -1)) end
   return results
 end
 
 -- items: states. Result: type, state and count of each that has any
 local function counts(states)
-  local kinds, results = call('SMEMBERS', key('types')), {}
+  local kinds, results = call('SMEMBERS', PREFIX .. 'types'), {}
   for _, kind in ipairs(kinds) do
     for _, state in ipairs(states) do
-      local count = call('ZCARD', key('is:', state, ':', kind))
+      local count = call('ZCARD', PREFIX .. 'is:' .. state .. ':' .. kind)
       if count > 0 then results[#results + 1] = {kind, state, count} end
     end
   end
@@ -700,7 +695,7 @@ function ops.members()
   local results = {}
   for place, id in ipairs(items) do
     results[place] = {}
-    for index, member in ipairs(call('SMEMBERS', key('then:', id))) do
+    for index, member in ipairs(call('SMEMBERS', PREFIX .. 'then:' .. id)) do
       results[place][index] = call('HGET', task_key(member), 'status')
     end
   end
@@ -712,9 +707,10 @@ function ops.releasable()
   local results = {}
   for place, limit in ipairs(items) do
     local ids = {}
-    for _, id in ipairs(call('SMEMBERS', key('ready'))) do
+    for _, id in ipairs(call('SMEMBERS', PREFIX .. 'ready')) do
       if #ids == limit then break end
-      if call('EXISTS', key('open:', id)) == 0 then ids[#ids + 1] = id else call('SREM', key('ready'), id) end
+      local done = call('EXISTS', PREFIX .. 'open:' .. id) == 0
+      if done then ids[#ids + 1] = id else call('SREM', PREFIX .. 'ready', id) end
     end
     results[place] = ids
   end
@@ -723,11 +719,11 @@ end
 
 -- items: type, whether it is paused
 function ops.pause()
-  for _, item in ipairs(items) do call(item[2] and 'SADD' or 'SREM', key('paused'), item[1]) end
+  for _, item in ipairs(items) do call(item[2] and 'SADD' or 'SREM', PREFIX .. 'paused', item[1]) end
   return items
 end
 
-function ops.paused() return {call('SMEMBERS', key('paused'))} end
+function ops.paused() return {call('SMEMBERS', PREFIX .. 'paused')} end
 
 -- items of items: id, meta, data, position, second of the push, started, progress, change
 local function restore(tasks)
@@ -738,7 +734,7 @@ local function restore(tasks)
     local known = call('HGET', task, 'push')
     results[place] = not known or (again and known == token)
     if not known then
-      call('SADD', key('types'), meta[TYPE])
+      call('SADD', PREFIX .. 'types', meta[TYPE])
       call('HSET', task, 'data', item[3], 'meta', pack(meta), 'status', 'pending', 'position', position,
         'created', whole(item[5]), 'push', token)
       if item[6] then call('HSET', task, 'started', whole(item[6])) end
@@ -746,7 +742,7 @@ local function restore(tasks)
       enter(id, meta, position, 'pending')
       is_open(id, meta, position)
       apply(id, meta, position, 'pending', change_to)
-      if item[4] > tonumber(call('GET', key('position')) or '0') then call('SET', key('position'), whole(item[4])) end
+      if item[4] > last_position() then call('SET', PREFIX .. 'position', whole(item[4])) end
     end
   end
   return results
@@ -758,13 +754,13 @@ function ops.restore() return each(restore) end
 function ops.promote()
   local results = {}
   for place, limit in ipairs(items) do
-    local ids = call('ZRANGEBYSCORE', key('later'), '-inf', whole(now), 'LIMIT', 0, limit)
+    local ids = call('ZRANGEBYSCORE', PREFIX .. 'later', '-inf', whole(now), 'LIMIT', 0, limit)
     for _, id in ipairs(ids) do
       local found = call('HMGET', task_key(id), 'meta', 'position')
       call('HSET', task_key(id), 'status', 'pending')
       move(id, unpack_all(found[1]), found[2], 'scheduled', 'pending')
     end
-    local first = call('ZRANGE', key('later'), 0, 0, 'WITHSCORES')
+    local first = call('ZRANGE', PREFIX .. 'later', 0, 0, 'WITHSCORES')
     results[place] = {#ids, first[2] or false}
   end
   return results
@@ -774,7 +770,7 @@ end
 function ops.expired()
   local results = {}
   for place, limit in ipairs(items) do
-    results[place] = rows(call('ZRANGEBYSCORE', key('leases'), '-inf', whole(now), 'LIMIT', 0, limit))
+    results[place] = rows(call('ZRANGEBYSCORE', PREFIX .. 'leases', '-inf', whole(now), 'LIMIT', 0, limit))
   end
   return results
 end
@@ -784,12 +780,12 @@ function ops.purge()
   local results = {}
   for place, item in ipairs(items) do
     local state = item[1]
-    local ids = call('ZRANGEBYSCORE', key('ended:', state), '-inf', '(' .. whole(item[2]), 'LIMIT', 0, AT_ONCE)
+    local ids = call('ZRANGEBYSCORE', PREFIX .. 'ended:' .. state, '-inf', '(' .. whole(item[2]), 'LIMIT', 0, AT_ONCE)
     for _, id in ipairs(ids) do
       local meta = unpack_all(call('HGET', task_key(id), 'meta'))
-      call('ZREM', key('ended:', state), id)
-      call('ZREM', key('is:', state, ':', meta[TYPE]), id)
-      if meta[THEN] then call('SREM', key('then:', meta[THEN]), id) end
+      call('ZREM', PREFIX .. 'ended:' .. state, id)
+      call('ZREM', PREFIX .. 'is:' .. state .. ':' .. meta[TYPE], id)
+      if meta[THEN] then call('SREM', PREFIX .. 'then:' .. meta[THEN], id) end
       call('DEL', task_key(id))
     end
     results[place] = #ids
@@ -799,15 +795,15 @@ end
 
 -- Forget unique keys that nobody can hold any more. Result: how many were looked at, of at most AT_ONCE
 function ops.forget_keys()
-  local due = call('ZRANGEBYSCORE', key('keytimes'), '-inf', whole(now), 'LIMIT', 0, AT_ONCE)
+  local due = call('ZRANGEBYSCORE', PREFIX .. 'keytimes', '-inf', whole(now), 'LIMIT', 0, AT_ONCE)
   for _, unique in ipairs(due) do
-    local held = unpack_all(call('HGET', key('keys'), unique))
+    local held = unpack_all(call('HGET', PREFIX .. 'keys', unique))
     local status = call('HGET', task_key(held[1]), 'status')
     if status and not FINISHED[status] then
-      call('ZADD', key('keytimes'), whole(now + KEY_GRACE_MS), unique)
+      call('ZADD', PREFIX .. 'keytimes', whole(now + KEY_GRACE_MS), unique)
     else
-      call('HDEL', key('keys'), unique)
-      call('ZREM', key('keytimes'), unique)
+      call('HDEL', PREFIX .. 'keys', unique)
+      call('ZREM', PREFIX .. 'keytimes', unique)
     end
   end
   return {#due}
