@@ -18,7 +18,7 @@ KINDS = ["sqlite", *(pytest.param(kind, marks=pytest.mark.soak) for kind in ("my
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("turn", [1, 3])
+@pytest.mark.parametrize("turn", [1, pytest.param(3, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("point", [point for point in crash.POINTS if "slot" not in point])
 async def test_a_crash_loses_nothing_and_repeats_only_what_had_its_effect(point, turn, kind, fresh_url, tmp_path):
     task_type = "fragile" if "retry" in point else "work"
