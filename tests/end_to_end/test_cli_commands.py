@@ -65,7 +65,8 @@ def test_a_schedule_from_add_to_delete(musicq):
     rest = ("--max-retries", "1", "--timeout", "90", "--start-at", "+1d", "--end-at", "+2d", "--description", "d")
     musicq("schedule", "add", "nightly", "--type", "test_task", *cron, *more, *rest)
     musicq("schedule", "add", "then", "--type", "test_task", "--at", "2030-12-31T20:00Z")
-    hourly, nightly, once = musicq("schedule", "list", "--json").json
+    listed = {each["name"]: each for each in musicq("schedule", "list", "--json").json}
+    hourly, nightly, once = listed["new songs"], listed["nightly"], listed["then"]
     assert hourly["params"] == {"a": 1}
     assert hourly["interval_seconds"] == 3600
     wanted = {"overlap": "skip", "coalesce": "all", "misfire_window": 3600, "jitter": 5, "priority": 2}
@@ -73,7 +74,7 @@ def test_a_schedule_from_add_to_delete(musicq):
     assert {name: nightly[name] for name in wanted} == wanted
     assert not nightly["enabled"]
     assert once["execute_at"] == 1_924_977_600
-    assert [each["name"] for each in musicq("schedule", "list", "--json", "--enabled").json] == ["new songs", "then"]
+    assert {each["name"] for each in musicq("schedule", "list", "--json", "--enabled").json} == {"new songs", "then"}
     assert musicq("schedule", "show", number, "--json").json["name"] == "new songs"
     assert "every 1 h" in musicq("schedule", "show", "new songs").out
     soon, later = musicq("schedule", "next", "new songs", "--count", "2", "--json").json
@@ -85,7 +86,7 @@ def test_a_schedule_from_add_to_delete(musicq):
     assert musicq("task", pushed, "--json").json["scheduler_task_id"] == number
     assert "is deleted" in musicq("schedule", "delete", "new songs").line
     assert musicq("schedule", "show", number, code=3).err.count("\n") == 1
-    assert [row.split("\t")[3] for row in musicq("schedule", "list").out.splitlines()] == ["paused", "enabled"]
+    assert {row.split("\t")[3] for row in musicq("schedule", "list").out.splitlines()} == {"paused", "enabled"}
 
 
 def test_two_schedules_of_one_name_are_told_apart_by_id(musicq):
