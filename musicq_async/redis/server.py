@@ -189,7 +189,7 @@ class RedisServer:
             tries += 1
             left = await self._tried(connection, left, tries)
             if left:
-                await self.clock.sleep(min(LAST_WAIT, 0.02 * 2 ** min(tries, 10)) * (0.5 + random.random()))
+                await self.clock.sleep(min(LAST_WAIT, 0.005 * 4 ** min(tries - 1, 5)) * (0.5 + random.random()))
 
     async def _tried(self, connection: ScriptConnection, calls: list[_Call], tries: int) -> list[_Call]:
         """Try the calls; return those to be tried again."""
