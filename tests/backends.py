@@ -293,8 +293,8 @@ async def bench(kind: str, clock: MovedClock, tmp_path: Path, request: pytest.Fi
 
 
 async def empty(bench: Bench) -> None:
-    """Empty what tests share: the server's database, or the names of one test on a Redis."""
-    if bench.kind in {"mysql", "postgresql"}:
+    """Empty a database, or the names of one test on a Redis."""
+    if bench.kind in SQL_BACKENDS:
         await bench.database.write(_empty)
     elif bench.kind == "redis":
         from redis.asyncio import Redis
