@@ -91,7 +91,6 @@ class Web:
             if self.http.proxy:
                 await _judge_before_proxy(gate, url)
             response = await transport.handle_async_request(self._request(url, origin, source, extra))
-            response.request = httpx.Request("GET", f"{url.scheme}://{url.host}")  # what an error may show
             target = response.headers.get("location")
             if response.status_code not in _REDIRECTING or not target:
                 return response
@@ -112,7 +111,7 @@ class Web:
         headers["accept-encoding"] = "identity"
         stall = self.http.stall_timeout
         timeout = {"connect": self.http.connect_timeout, "read": stall, "write": stall, "pool": None}
-        bare = url.copy_with(userinfo=b"", fragment=None)
+        bare = url.copy_with(userinfo=b"", fragment=None) if url.userinfo or url.fragment else url
         return httpx.Request("GET", bare, headers=headers, extensions={"timeout": timeout})
 
     async def fetch(self, source: Source, *, max_bytes: int = 16 << 20) -> Fetched:

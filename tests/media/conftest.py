@@ -138,8 +138,8 @@ class Site:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task] = set()
 
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def start(self, host: str = "127.0.0.1") -> None:
+        self._server = await asyncio.start_server(self._serve, host, 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -190,6 +190,17 @@ async def site(anyio_backend) -> AsyncIterator[Site]:
 async def mirror(anyio_backend) -> AsyncIterator[Site]:
     site = Site()
     await site.start()
+    yield site
+    await site.stop()
+
+
+@pytest.fixture
+async def site_v6(anyio_backend) -> AsyncIterator[Site]:
+    site = Site()
+    try:
+        await site.start("::1")
+    except OSError:
+        pytest.skip("this machine has no IPv6")
     yield site
     await site.stop()
 

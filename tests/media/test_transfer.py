@@ -58,6 +58,12 @@ async def test_a_file_arrives_whole_under_its_name_and_nothing_else_stays(site, 
     assert left(tmp_path) == ["song.m4a"]
 
 
+async def test_a_file_arrives_from_an_address_of_the_sixth_version(site_v6, fetch, noise):
+    site_v6.put("/a", noise(1000))
+    done = await fetch(Source(url=site_v6.url("/a", host="[::1]"), allowed_hosts=frozenset({"::1"})))
+    assert done.path.read_bytes() == noise(1000)
+
+
 async def test_missing_folders_are_made(site, fetch, tmp_path):
     site.put("/a", b"sound")
     done = await fetch(site.source("/a"), target=tmp_path / "x" / "y" / "song.mp3")
