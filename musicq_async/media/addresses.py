@@ -11,6 +11,7 @@ import re
 import socket
 from base64 import b64encode
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import anyio
@@ -47,16 +48,24 @@ def web_url(text: str, *, field: str = "url") -> httpx.URL:
     """
     if not isinstance(text, str) or not 0 < len(text) <= LONGEST_URL:
         raise InvalidParams(f"{field}: an http or https address of 1 to {LONGEST_URL} characters is needed")
-    try:
-        url = httpx.URL(text.strip())
-        port = url.port
-    except (httpx.InvalidURL, ValueError, TypeError, UnicodeError):
-        raise InvalidParams(f"{field}: this is not a valid web address") from None  # the original shows it
+    url = _parsed(text.strip())
+    if url is None:
+        raise InvalidParams(f"{field}: this is not a valid web address")
     if url.scheme not in DEFAULT_PORTS:
         what = f"{url.scheme}: addresses are" if url.scheme else "an address without http:// or https:// is"
         raise UnsafePath(f"{field}: {what} not fetched; give an http or https address")
-    if not _HOST.fullmatch(url.raw_host) or (port is not None and not 0 < port < 65536):
+    if not _HOST.fullmatch(url.raw_host) or (url.port is not None and not 0 < url.port < 65536):
         raise InvalidParams(f"{field}: the address names no host, or a port outside 1 to 65535")
+    return url
+
+
+@lru_cache(maxsize=256)  # one download looks at its addresses eight times
+def _parsed(text: str) -> httpx.URL | None:
+    try:
+        url = httpx.URL(text)
+        _ = url.port
+    except (httpx.InvalidURL, ValueError, TypeError, UnicodeError):
+        return None
     return url
 
 
