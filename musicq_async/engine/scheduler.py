@@ -69,6 +69,8 @@ class Scheduler:
         self._offset: float | None = None
         self._next_check = -math.inf
         self._unreadable: set[str] = set()
+        self._unsent: set[str] = set()
+        """What was recorded and not sent at the last look: if it still is at the next, its scheduler has died."""
         self._host: Host | None = None
 
     # Its life
@@ -318,8 +320,10 @@ class Scheduler:
             )
             self._sink.emit(Queued(task_id=task.task_id, task_type=task.task_type, scheduler_task_id=schedule.task_id))
 
-    async def _push_unsent(self) -> None:
-        tasks = [] if self._store.enqueues else await self._store.unsent()
+    async def _push_unsent(self, *, only_old: bool = False) -> None:
+        unsent = [] if self._store.enqueues else await self._store.unsent()
+        tasks = [task for task in unsent if not only_old or task.task_id in self._unsent]
+        self._unsent = {task.task_id for task in unsent}
         if tasks:
             await self._outlet.push(tasks)
             await self._store.sent([task.task_id for task in tasks])
@@ -327,11 +331,12 @@ class Scheduler:
     # What others do
 
     async def _adopt(self) -> None:
-        """Plan rows that another program wrote."""
+        """Plan rows that another program wrote, and send what another scheduler recorded and left."""
         now = self._clock.monotonic()
         if now < self._next_check - 0.002:  # the two clocks round differently
             return
         self._next_check = now + self._check_interval
+        await self._push_unsent(only_old=True)
         for schedule in await self._store.unplanned():
             if schedule.task_id in self._unreadable:
                 continue

@@ -368,6 +368,24 @@ async def test_a_task_that_was_recorded_and_not_sent_is_sent_later():
         assert world.outlet.fired() == [NEW_YEAR + 10]
 
 
+async def test_what_a_scheduler_recorded_and_died_before_sending_is_sent_by_another():
+    class Dying(Collected):
+        async def push(self, tasks):
+            await anyio.sleep_forever()
+
+    async with fake_world(runs=False) as world:
+        await world.add(interval_seconds=60)
+        dying = world.another()
+        dying._outlet = Dying(world.clock)
+        await dying.start()
+        await world.scheduler.start()
+        await world.clock.sleep(61)
+        assert world.outlet.fired() == []
+        await world.clock.sleep(21)
+        assert world.outlet.fired() == [NEW_YEAR + 60]
+        await dying.stop()
+
+
 async def test_a_row_that_cannot_be_read_stops_no_other():
     import msgspec
 
