@@ -1,4 +1,4 @@
-"""The databases of the fault tests: an address of a fresh, migrated database for each kind."""
+"""The stores of the fault tests: an address of a fresh, migrated database for each kind, or of a Redis of its own."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ import shutil
 
 import pytest
 from backends import bench, blank_sqlite, clock, kind, server_urls
-from services import apart, fresh_database
+from services import apart, fresh_database, start_redis
 
 __all__ = ["bench", "blank_sqlite", "clock", "kind", "server_urls"]
 
 
 @pytest.fixture
 def fresh_url(tmp_path, request):
-    """Make a database of a kind: ``url = fresh_url("mysql")``. It goes with the test."""
+    """Make a database of a kind, or a Redis that keeps what it is given: ``url = fresh_url("mysql")``.
+
+    It goes with the test.
+    """
     opened = []
+    private = []
 
     def make(kind: str) -> str:
         if kind == "sqlite":
             path = tmp_path / "queue.db"
             shutil.copy(request.getfixturevalue("blank_sqlite"), path)
             return f"sqlite+aiosqlite:///{path}"
+        if kind == "redis":
+            private.append(start_redis())
+            return private[-1].url
         database = fresh_database(kind)
         opened.append(database)
         url = database.__enter__()
@@ -30,6 +37,8 @@ def fresh_url(tmp_path, request):
     yield make
     for database in opened:
         database.__exit__(None, None, None)
+    for server in private:
+        server.remove()
 
 
 def migrate(url: str) -> None:

@@ -1,21 +1,25 @@
 """Where a node dies: `arm` wraps the methods of the ports, so that the product knows nothing of it.
 
 A point is ``NAME`` or ``NAME:N`` (at the N-th time). Points ``before ... commit`` are inside the transaction, when all
-its statements are done; ``after ... commit`` when it is committed and its caller does not know yet.
+its statements are done; ``after ... commit`` when it is committed and its caller does not know yet. A script of Redis
+has no inside: there only the latter exist.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import time
 from collections.abc import Callable
 from typing import Any
 
 from musicq_async.model.task import TaskState
+from musicq_async.redis import RedisTaskQueue
 from musicq_async.sql import SqlScheduleStore, SqlTaskQueue, tasks
 
 CRASHED = 77
+QUEUES = (SqlTaskQueue, RedisTaskQueue)
 BEFORE = (
     "before push commit",
     "before claim commit",
@@ -44,10 +48,11 @@ def arm(text: str) -> None:
     point, _, turn = text.partition(":")
     assert point in POINTS, point
     _armed[point] = int(turn or 1)
-    _wrap_async(SqlTaskQueue, "push", lambda result, *_: at("after push commit"))
-    _wrap_async(SqlTaskQueue, "claim", lambda leases, *_: leases and at("after claim commit"))
-    _wrap_async(SqlTaskQueue, "settle", lambda _, __, lease, change: at(f"after {_kind(change)} commit"))
-    _wrap_async(SqlTaskQueue, "exchange", _exchanged)
+    for queue in QUEUES:
+        _wrap_async(queue, "push", lambda result, *_: at("after push commit"))
+        _wrap_async(queue, "claim", lambda leases, *_: leases and at("after claim commit"))
+        _wrap_async(queue, "settle", lambda _, __, lease, change: at(f"after {_kind(change)} commit"))
+        _wrap_async(queue, "exchange", _exchanged)
     _wrap_async(SqlScheduleStore, "record", lambda written, *_: written and at("after slot commit"))
     _wrap(tasks, "push", lambda *_: at("before push commit"))
     _wrap(tasks, "settle", lambda _, __, settles: [at(f"before {_kind_of(each)} commit") for each in settles])
@@ -73,8 +78,8 @@ def _kind_of(settle: Any) -> str:
 
 def time_claims(history: Any) -> None:
     """Write down how long each claim took, those that come with a settle included."""
-    for name in ("claim", "exchange"):
-        method = getattr(SqlTaskQueue, name)
+    for queue, name in itertools.product(QUEUES, ("claim", "exchange")):
+        method = getattr(queue, name)
 
         @functools.wraps(method)
         async def timed(*args: Any, _method: Any = method, **kwargs: Any) -> Any:
@@ -84,7 +89,7 @@ def time_claims(history: Any) -> None:
             finally:
                 history.write("took", ms=(time.perf_counter() - began) * 1000)
 
-        setattr(SqlTaskQueue, name, timed)
+        setattr(queue, name, timed)
 
 
 def _wrap(owner: Any, name: str, then: Callable[..., Any]) -> None:

@@ -20,13 +20,16 @@ import musicq_async
 
 
 class Fleet:
-    """Processes of `promises.node` on one database."""
+    """Processes of `promises.node` on one database, or on a Redis with a SQLite file for the schedules."""
 
     def __init__(self, url: str, folder: Path, *, seed: int | None = None, **settings: Any) -> None:
         self.seed = random.randrange(10**6) if seed is None else seed
         self.draw = random.Random(self.seed)
         self.history = History(folder / "history.jsonl", seed=self.seed)
-        self.settings: dict[str, Any] = {"database_url": url, "scheduler": False, "poll_interval": 0.2} | settings
+        stores = {"database_url": url}
+        if url.startswith("redis"):
+            stores = {"database_url": f"sqlite+aiosqlite:///{folder / 'schedules.db'}", "queue_url": url}
+        self.settings: dict[str, Any] = stores | {"scheduler": False, "poll_interval": 0.2} | settings
         self.pids: list[int] = []
 
     def __enter__(self) -> Self:

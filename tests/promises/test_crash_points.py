@@ -14,12 +14,25 @@ MAY_REPEAT = {"after effect", "before settle commit"}
 ONE_LATER = 60.0
 """Seconds that the clock of whoever comes after is ahead, so that no test waits for leases to run out."""
 
-KINDS = ["sqlite", *(pytest.param(kind, marks=pytest.mark.soak) for kind in ("mysql", "postgresql"))]
+KINDS = ("sqlite", "mysql", "postgresql", "redis")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def cases(points, redis_points):
+    """Each point on each store that has it; on the servers they are left to the soak, where nothing else is new."""
+    marks = {"mysql": pytest.mark.soak, "postgresql": pytest.mark.soak}
+    return [
+        pytest.param(point, kind, marks=marks.get(kind, ()))
+        for kind in KINDS
+        for point in (redis_points if kind == "redis" else points)
+    ]
+
+
+NO_SLOT = [point for point in crash.POINTS if "slot" not in point]
+SLOT = ["before slot commit", "after slot commit"]
+
+
+@pytest.mark.parametrize(("point", "kind"), cases(NO_SLOT, [point for point in NO_SLOT if point not in crash.BEFORE]))
 @pytest.mark.parametrize("turn", [1, pytest.param(3, marks=pytest.mark.soak)])
-@pytest.mark.parametrize("point", [point for point in crash.POINTS if "slot" not in point])
 async def test_a_crash_loses_nothing_and_repeats_only_what_had_its_effect(point, turn, kind, fresh_url, tmp_path):
     task_type = "fragile" if "retry" in point else "work"
     ids = [f"task {number}" for number in range(5)]
@@ -41,9 +54,8 @@ async def test_a_crash_loses_nothing_and_repeats_only_what_had_its_effect(point,
     assert verdict.duplicates == (point in MAY_REPEAT or settled_too)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("point", "kind"), cases(SLOT, [*SLOT, "after push commit"]))
 @pytest.mark.parametrize("turn", [1, 2])
-@pytest.mark.parametrize("point", ["before slot commit", "after slot commit"])
 async def test_a_crash_at_a_slot_leaves_no_slot_out_and_fills_none_twice(point, turn, kind, fresh_url, tmp_path):
     with Fleet(fresh_url(kind), tmp_path, scheduler=True) as fleet:
         async with fleet.application(scheduler=False) as app:

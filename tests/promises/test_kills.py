@@ -49,7 +49,7 @@ async def storm(fleet: Fleet, *, count: int, every: float, kills: int, nodes: in
     return done, took
 
 
-KINDS = ["sqlite", "mysql", "postgresql"]
+KINDS = ["sqlite", "mysql", "postgresql", "redis"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,7 +10,7 @@ from promises.fleet import Fleet
 
 pytestmark = pytest.mark.anyio
 
-SERVERS = [pytest.param("mysql", marks=pytest.mark.soak), "postgresql"]
+SERVERS = [pytest.param("mysql", marks=pytest.mark.soak), "postgresql", "redis"]
 
 
 @pytest.mark.parametrize("kind", ["sqlite", *SERVERS])
@@ -37,7 +37,9 @@ async def test_a_worker_that_is_paused_longer_than_its_lease_cannot_complete_wha
             assert "paused" in results.values()
 
 
-@pytest.mark.parametrize("kind", ["sqlite", *SERVERS])
+@pytest.mark.parametrize(
+    "kind", ["sqlite", "postgresql", *(pytest.param(kind, marks=pytest.mark.soak) for kind in ("mysql", "redis"))]
+)
 async def test_a_blocked_loop_is_reported_within_two_heartbeats_and_keeps_its_lease(kind, fresh_url, tmp_path):
     lease, heartbeat = 1.0, 0.25
     with Fleet(fresh_url(kind), tmp_path, lease=lease) as fleet:
@@ -59,9 +61,10 @@ async def test_a_blocked_loop_is_reported_within_two_heartbeats_and_keeps_its_le
             assert (await app.get_task("blocks"))["result"] == "blocked"
 
 
-async def test_poison_kills_its_process_a_few_times_and_hurts_no_other_task(fresh_url, tmp_path):
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+async def test_poison_kills_its_process_a_few_times_and_hurts_no_other_task(kind, fresh_url, tmp_path):
     max_crashes = 3
-    with Fleet(fresh_url("sqlite"), tmp_path, concurrency=8) as fleet:
+    with Fleet(fresh_url(kind), tmp_path, concurrency=8) as fleet:
         async with fleet.application() as app:
             innocents = await fleet.push(app, 40, prefix="a")
             poison = await fleet.push(app, 3, prefix="poison", task_type="poison")

@@ -50,15 +50,16 @@ async def test_three_schedulers_killed_at_random_enqueue_each_slot_once(fresh_ur
         await scheduled(fleet, nodes=3, seconds=10, schedules=40, every=0.3)
 
 
-async def test_four_nodes_killed_at_random_enqueue_each_slot_once_and_lose_no_task(fresh_url, tmp_path):
+@pytest.mark.parametrize("kind", ["postgresql", "redis"])
+async def test_four_nodes_killed_at_random_enqueue_each_slot_once_and_lose_no_task(kind, fresh_url, tmp_path):
     settings = {"scheduler": True, "lease": 1.0, "max_crashes": 20, "check_interval": 1.0}
-    with Fleet(fresh_url("postgresql"), tmp_path, **settings) as fleet:
-        await scheduled(fleet, nodes=4, seconds=10, schedules=20, every=0.8)
+    with Fleet(fresh_url(kind), tmp_path, **settings) as fleet:
+        await scheduled(fleet, nodes=4, seconds=8, schedules=20, every=0.8)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kind", ["sqlite", "mysql", "postgresql"])
+@pytest.mark.parametrize("kind", ["sqlite", "mysql", "postgresql", "redis"])
 async def test_four_nodes_killed_for_a_minute_enqueue_each_slot_once(kind, fresh_url, tmp_path):
     with Fleet(fresh_url(kind), tmp_path, scheduler=True, max_crashes=20) as fleet:
         await scheduled(fleet, nodes=4, seconds=60, schedules=70, every=0.5)
