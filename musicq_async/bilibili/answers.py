@@ -82,6 +82,8 @@ def judge(answer: Answer, *, subject: str, logged_in: bool) -> Verdict:
     envelope = _envelope(answer.body)
     if answer.status == 429 or answer.status >= 500 or (envelope is None and answer.status != 200):
         return _by_status(answer, subject=subject)
+    if envelope is None and _broke_off(answer.body):
+        return Verdict(error=SourceUnavailable(f"the site's answer about {subject} broke off"))
     if envelope is None:
         return Verdict(error=AnswerNotUnderstood(f"the site's answer about {subject} is not what its API sends"))
     code = envelope.integer("code") or 0
@@ -107,6 +109,17 @@ def _envelope(body: bytes) -> Reader | None:
         return None
     reader = Reader(envelope)
     return reader if reader.integer("code") is not None else None
+
+
+def _broke_off(body: bytes) -> bool:
+    """Whether a body is the beginning of an answer: where no length is announced, nothing else tells."""
+    try:
+        json.loads(body)
+    except json.JSONDecodeError:
+        return body.lstrip()[:1] in {b"{", b""}
+    except (ValueError, RecursionError):
+        return False
+    return False
 
 
 def _risk(why: str, *, code: int, data: Any = None, signature: bool = False) -> Verdict:

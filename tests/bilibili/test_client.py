@@ -290,7 +290,6 @@ async def test_too_many_requests_hold_everybody(guest: BilibiliClient, server: S
     ("fault", "kind"),
     [
         (Fault(body=b"<html>challenge</html>"), errors.AnswerNotUnderstood),
-        (Fault(body=b""), errors.AnswerNotUnderstood),
         (Fault(body=b'{"code":0,"data":null}'), errors.AnswerNotUnderstood),
         (Fault(code=-403), errors.LoginRequired),
         (Fault(code=-101), errors.LoginRequired),
@@ -308,6 +307,16 @@ async def test_an_answer_that_makes_no_sense_is_not_asked_for_again(
     with pytest.raises(kind):
         await guest.resolve("av170001")
     assert len(server.asked(path=VIEW)) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault(body=b""), Fault(body=b'{"code":0,"da', no_length=True)])
+async def test_an_answer_that_broke_off_is_asked_for_again(
+    guest: BilibiliClient, server: StandInBilibili, fault: Fault
+) -> None:
+    video = add(server)
+    server.fail(VIEW, with_=fault)
+    assert (await one(guest, video)).title == "标题"
+    assert len(server.asked(path=VIEW)) == 2
 
 
 async def test_a_gzip_bomb_does_not_go_off(guest: BilibiliClient, server: StandInBilibili) -> None:
