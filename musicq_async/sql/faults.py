@@ -75,6 +75,10 @@ _SQLITE: Final = {
 }
 
 
+_DRIVERS: Final = {"sqlite3", "asyncpg", "pymysql"}
+"""Packages whose errors come from the database, also where no SQLAlchemy was between."""
+
+
 def fault_of(error: BaseException) -> Fault | None:
     """Return what an error means, or ``None`` where it did not come from the database."""
     if isinstance(error, MusicqError):
@@ -93,7 +97,7 @@ def fault_of(error: BaseException) -> Fault | None:
         return Fault.CONFLICT
     if isinstance(error, DataError):
         return Fault.TOO_LARGE
-    known = isinstance(error, SQLAlchemyError) or type(error).__module__.partition(".")[0] in {"asyncpg", "pymysql"}
+    known = isinstance(error, SQLAlchemyError) or type(error).__module__.partition(".")[0] in _DRIVERS
     return Fault.OTHER if known else None
 
 

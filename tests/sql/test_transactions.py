@@ -18,7 +18,7 @@ from musicq_async.errors import BackendError, BackendUnavailable, NotRunning, Us
 from musicq_async.model.outcome import Interruption, Success
 from musicq_async.model.task import NewTask, TaskState
 from musicq_async.ports import TaskFilter
-from musicq_async.sql import SqlPublicStore, SqlTaskQueue, open_database
+from musicq_async.sql import SqlPublicStore, SqlScheduleStore, SqlTaskQueue, open_database
 from musicq_async.sql.database import TRIES, commit_was_lost
 from musicq_async.sql.faults import CommitUnknown, Fault, fault_of
 
@@ -190,6 +190,14 @@ async def test_a_database_error_never_shows_parameters(bench) -> None:
         )
     assert "hunter3" not in str(caught.value)
     assert "hunter3" not in str(caught.value.__cause__)
+
+
+async def test_a_missing_table_is_an_error_of_our_own_whichever_way_it_is_asked(tmp_path) -> None:
+    async with open_database(f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}", clock=SystemClock()) as database:
+        store = SqlScheduleStore(database, enqueues=True)
+        for ask in (store.unplanned, lambda: store.due(0)):  # through SQLAlchemy, and on the driver's own connection
+            with pytest.raises(BackendError, match="no such table"):
+                await ask()
 
 
 # Repeating
