@@ -14,7 +14,7 @@ Coalesce = Literal["latest", "earliest", "all"]
 Overlap = Literal["allow", "skip", "buffer_one", "cancel_running"]
 
 
-class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+class Schedule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row of ``scheduler_task``; its fields are the columns. Times are epoch seconds unless they end in ``_ms``."""
 
     task_id: str
@@ -67,7 +67,7 @@ class SlotOutcome(StrEnum):
     COALESCED = "coalesced"
 
 
-class Slot(msgspec.Struct, frozen=True, kw_only=True):
+class Slot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row of the ledger ``schedule_fire``; (schedule, nominal time) is unique there."""
 
     nominal: int
@@ -76,7 +76,7 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     task_id: str | None = None
 
 
-class Firing(msgspec.Struct, frozen=True, kw_only=True):
+class Firing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one look at a due schedule decided. A store writes all of it in one transaction, or nothing."""
 
     schedule: Schedule

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sqlite3
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from musicq_async.sql.rows import (
 )
 from musicq_async.sql.tables import schedule_fire, scheduler_task, task_queue
 from musicq_async.sql.task_writes import write_changes
+from musicq_async.sql.transactions import sqlite_of
 
 _s = scheduler_task.c
 _f = schedule_fire.c
@@ -113,6 +115,12 @@ class SqlScheduleStore:
 
     async def due(self, before_ms: int, *, limit: int = 1000) -> list[Schedule]:
         """Return enabled schedules with ``due_at_ms <= before_ms``, the earliest first; reads those alone."""
+        if self._database.kind == "sqlite":
+            return await self._database.read(
+                lambda connection: list(
+                    map(schedule_of, sqlite_of(connection).execute(_DUE_SQLITE, (before_ms, limit)))
+                )
+            )
         return await self._select(_DUE, {"before": before_ms, "limit": limit})
 
     async def unplanned(self) -> list[Schedule]:
@@ -139,57 +147,62 @@ class SqlScheduleStore:
 
     def _record(self, connection: Connection, firings: Sequence[Firing]) -> list[Firing]:
         """Advance the schedules, then write ledger and tasks: with the schedules' rows locked, nobody else can."""
-        if connection.dialect.name == "sqlite" and self._record_at_once(connection, firings):
-            return list(firings)
+        if connection.dialect.name == "sqlite" and not commit_was_lost(connection):
+            written = self._recorded_in_sqlite(sqlite_of(connection), firings)
+            self._hand_over(connection, written)
+            return written
         versions = _versions(connection, firings)
         current = [each for each in firings if versions.get(each.schedule.task_id) == each.schedule.version]
         known = _known_slots(connection, current)
         fresh = [_without(firing, known.get(firing.schedule.task_id, set())) for firing in current]
-        tasks = [task for firing in fresh for task in firing.tasks]
-        ledger = [row for firing in fresh for row in self._ledger_rows(firing)]
+        ledger = [dict(zip(_LEDGER_COLUMNS, row, strict=True)) for firing in fresh for row in self._ledger_rows(firing)]
         _advance(connection, fresh)
         if ledger:
             connection.execute(insert(schedule_fire), ledger)
-        if self.enqueues:
-            self._enqueue(connection, tasks)
-            _cancel(connection, [task_id for firing in fresh for task_id in firing.cancel], self._now_ms())
+        self._hand_over(connection, fresh)
         if commit_was_lost(connection):
             fresh += [each for each in firings if versions.get(each.schedule.task_id) == each.advanced.version]
         return fresh
 
-    def _record_at_once(self, connection: Connection, firings: Sequence[Firing]) -> bool:
-        """Write firings that are all current and whose slots are all new, or nothing; return whether they were.
+    def _recorded_in_sqlite(self, driver: sqlite3.Connection, firings: Sequence[Firing]) -> list[Firing]:
+        """Advance and write the ledger row by row.
 
-        SQLite has no other writer meanwhile, so that the statements themselves can say whether they met what was read.
+        With no other writer about, each statement says whether it met what was read: nothing is asked before, and there
+        is nothing to undo. (A savepoint would copy every page that is written.)
         """
-        ledger = [tuple(row.values()) for firing in firings for row in self._ledger_rows(firing)]
-        advances = [_advancing(firing) for firing in firings]
-        savepoint = connection.begin_nested()
-        if not _all_written(connection, _ADVANCE_SQLITE, advances) or not _all_written(connection, _LEDGER, ledger):
-            savepoint.rollback()
-            return False
-        savepoint.commit()
+        cursor = driver.cursor()
+        write = cursor.execute
+        written = []
+        for firing in firings:
+            if not write(_ADVANCE_SQLITE, _advancing(firing)).rowcount:
+                continue
+            rows = zip(firing.slots, self._ledger_rows(firing), strict=True)
+            known = {slot.nominal for slot, row in rows if not write(_LEDGER_SQLITE, row).rowcount}
+            written.append(_without(firing, known) if known else firing)
+        cursor.close()
+        return written
+
+    def _hand_over(self, connection: Connection, firings: Sequence[Firing]) -> None:
+        """Put the tasks into the queue of the same database, and cancel those that they replace."""
         if self.enqueues:
             self._enqueue(connection, [task for firing in firings for task in firing.tasks])
             _cancel(connection, [task_id for firing in firings for task_id in firing.cancel], self._now_ms())
-        return True
 
     def _now_ms(self) -> int:
         return self._database.clock.time_ms()
 
-    def _ledger_rows(self, firing: Firing) -> Iterable[dict[str, Any]]:
+    def _ledger_rows(self, firing: Firing) -> list[tuple[Any, ...]]:
+        """Return rows of `_LEDGER_COLUMNS`."""
+        schedule_id = firing.schedule.task_id
         tasks = {} if self.enqueues else {task.task_id: task for task in firing.tasks}
+        rows = []
         for slot in firing.slots:
             task = tasks.get(slot.task_id or "")
-            yield {
-                "schedule_id": firing.schedule.task_id,
-                "nominal": slot.nominal,
-                "outcome": slot.outcome.value,
-                "task_id": slot.task_id,
-                "node": self._node,
-                "unsent": task is not None,
-                "task": None if task is None else task_text(task),
-            }
+            text = None if task is None else task_text(task)
+            rows.append(
+                (schedule_id, slot.nominal, slot.outcome.value, slot.task_id, self._node, task is not None, text)
+            )
+        return rows
 
     def _enqueue(self, connection: Connection, tasks: Sequence[NewTask]) -> None:
         """Push tasks that are not there yet; their ids follow from schedule and slot."""
@@ -282,10 +295,6 @@ def _without(firing: Firing, known: set[int]) -> Firing:
     )
 
 
-def _all_written(connection: Connection, statement: str, rows: list[tuple[Any, ...]]) -> bool:
-    return not rows or connection.exec_driver_sql(statement, rows).rowcount == len(rows)
-
-
 def _advancing(firing: Firing) -> tuple[Any, ...]:
     """Return the values of `_ADVANCE_SQLITE`."""
     return (*_advanced_values(firing.advanced), firing.schedule.task_id, firing.schedule.version)
@@ -317,7 +326,6 @@ def _cancel(connection: Connection, task_ids: Sequence[str], now_ms: int) -> Non
 
 
 _LEDGER_COLUMNS: Final = ("schedule_id", "nominal", "outcome", "task_id", "node", "unsent", "task")
-"""In the order of `SqlScheduleStore._ledger_rows`."""
 _ADVANCING: Final = (
     "last_run_at",
     "next_run_at",
@@ -333,7 +341,7 @@ _advanced_values: Final = attrgetter(*_ADVANCING)
 _ADVANCE_SQLITE: Final = (
     f"UPDATE scheduler_task SET {', '.join(f'{name} = ?' for name in _ADVANCING)} WHERE task_id = ? AND version = ?"  # noqa: S608 - our own names
 )
-_LEDGER: Final = (
+_LEDGER_SQLITE: Final = (
     f"INSERT INTO schedule_fire ({', '.join(_LEDGER_COLUMNS)}) VALUES ({', '.join('?' * len(_LEDGER_COLUMNS))})"  # noqa: S608 - our own names
     " ON CONFLICT DO NOTHING"
 )
@@ -342,6 +350,10 @@ _DUE: Final = (
     .where(_ENABLED, _s.due_at_ms <= bindparam("before"))
     .order_by(_s.due_at_ms)
     .limit(bindparam("limit"))
+)
+_DUE_SQLITE: Final = (
+    f"SELECT {', '.join(Schedule.__struct_fields__)} FROM scheduler_task"  # noqa: S608 - our own names
+    " WHERE enabled = 1 AND due_at_ms <= ? ORDER BY due_at_ms LIMIT ?"
 )
 _UNPLANNED: Final = select(*SCHEDULE_COLUMNS).where(_ENABLED, _s.due_at_ms.is_(null()))
 _NEXT_DUE: Final = select(func.min(_s.due_at_ms)).where(_ENABLED)
