@@ -18,6 +18,7 @@ from musicq_async.media.names import SongName, song_path
 from musicq_async.ports import Archived
 
 if TYPE_CHECKING:
+    from musicq_async.bilibili.client import BilibiliClient
     from musicq_async.bilibili.models import Item
     from musicq_async.bilibili.streams import AudioChoice
     from musicq_async.handlers.library import Library
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 COVER_TIME: Final = 30.0
 """Seconds after which a song goes without its picture."""
 COVER_BYTES: Final = 16 << 20
+COVERS_KEPT: Final = 8
+"""Pictures that are kept for the songs that come next: the parts of a video have one."""
 AUDIO_ENDINGS: Final = (".aac", ".flac", ".m4a", ".mka", ".mp3", ".ogg", ".opus", ".wav")
 _LADDER: Final = ("video", "64k", "128k", "192k", "320k", "hires")
 _MOST_NAMESAKES: Final = 100
@@ -124,10 +127,9 @@ class Arrival:
         if words.music is not None:
             self._song = song_of(self._item, words.music)
         finished = await self._finish(choice, words, raw, older)
-        path, codec = await self._converted(finished)
+        path, size, codec = await self._converted(finished)
         if words.lyrics and self._settings.lyrics in {"both", "file"}:
             await self._write_lyrics(path, words.lyrics)
-        size = (await anyio.Path(path).stat()).st_size
         quality = None if choice.quality == "video" else choice.quality
         record = Archived(
             key=self._item.key, url=self._item.link, path=str(path), size=size, codec=codec, quality=quality
@@ -156,11 +158,11 @@ class Arrival:
 
             async def refresh(number: int = number) -> list[Source]:
                 again = await client.audio(item, self._quality)
-                return self._sources(again, again.segments[number].sources)
+                return self._sources(client, again, again.segments[number].sources)
 
             name = f"{_raw_stem(item)}{choice.quality}-{number}.raw"
             done = await download(
-                self._sources(choice, segment.sources),
+                self._sources(client, choice, segment.sources),
                 self._folder / name,
                 http=self._settings.http,
                 web=await library.web(),
@@ -175,14 +177,17 @@ class Arrival:
             raw.append(done.path)
         return raw
 
-    def _sources(self, choice: AudioChoice, addresses: tuple[str, ...]) -> list[Source]:
+    def _sources(self, client: BilibiliClient, choice: AudioChoice, addresses: tuple[str, ...]) -> list[Source]:
+        return [replace(self._source(client, url), expires_at=choice.expires_at) for url in addresses]
+
+    def _source(self, client: BilibiliClient, address: str) -> Source:
+        """Return a file of the site's media hosts, which none but they may give, by a redirect either."""
         from musicq_async.media.sources import Source  # noqa: PLC0415
 
-        hosts = frozenset(self._settings.bilibili.media_hosts)
-        return [
-            Source(url=url, headers=dict(choice.headers), allowed_hosts=hosts, expires_at=choice.expires_at)
-            for url in addresses
-        ]
+        return Source(
+            url=address, headers=client.media_headers, may_lead_to=client.media_hosts.allow,
+            allowed_hosts=frozenset(self._settings.bilibili.media_hosts),
+        )  # fmt: skip
 
     async def _finish(self, choice: AudioChoice, words: Words, raw: list[Path], older: Path | None) -> Finished:
         from musicq_async.media.finish import finish  # noqa: PLC0415 - PyAV, on first use
@@ -200,17 +205,17 @@ class Arrival:
             measure=loudness == "measured",
         )  # fmt: skip
 
-    async def _converted(self, finished: Finished) -> tuple[Path, str]:
-        """Convert a new song where that is wished; return its path and codec."""
+    async def _converted(self, finished: Finished) -> tuple[Path, int, str]:
+        """Convert a new song where that is wished; return its path, size and codec."""
         if self._to is None:
-            return finished.path, finished.sound.codec
+            return finished.path, finished.size, finished.sound.codec
         from musicq_async.media.convert import convert  # noqa: PLC0415 - PyAV, on first use
 
         made, bitrate = self._to
         done = await convert(
             finished.path, to=made.name, bitrate=bitrate, keep=False, within=SafeFolder(finished.path.parent)
         )
-        return done.files[0].path, made.codec
+        return done.files[0].path, done.files[0].size, made.codec
 
     async def _write_lyrics(self, song: Path, lyrics: str) -> None:
         """Put the words beside the song. A song without them is still a song."""
@@ -222,18 +227,27 @@ class Arrival:
             return
 
     async def _cover(self) -> Cover | None:
-        """Fetch the picture. A song without one is still a song."""
-        if not self._item.cover:
+        """Fetch the picture, once for all parts of a video. A song without one is still a song."""
+        address, library = self._item.cover, self._library
+        if not address:
             return None
+        async with library.turn(address):
+            if address in library.covers:
+                return library.covers[address]
+            cover = await self._fetched_cover(address)
+            if cover is not None:
+                library.covers[address] = cover
+                while len(library.covers) > COVERS_KEPT:
+                    del library.covers[next(iter(library.covers))]
+            return cover
+
+    async def _fetched_cover(self, address: str) -> Cover | None:
         from musicq_async.media.covers import cover_from  # noqa: PLC0415
-        from musicq_async.media.sources import Source  # noqa: PLC0415
 
         client, web = await self._library.client(), await self._library.web()
-        hosts = frozenset(self._settings.bilibili.media_hosts)
-        source = Source(url=self._item.cover, headers=client.media_headers, allowed_hosts=hosts)
         try:
             with anyio.fail_after(COVER_TIME):
-                fetched = await web.fetch(source, max_bytes=COVER_BYTES)
+                fetched = await web.fetch(self._source(client, address), max_bytes=COVER_BYTES)
             return await cover_from(fetched.content)
         except (MusicqError, TimeoutError):
             return None

@@ -17,7 +17,12 @@ LARGEST_KEPT: Final = 1 << 20
 """Bytes over which a picture is encoded again."""
 LARGEST_TAKEN: Final = 32 << 20
 _LARGEST_PIXELS: Final = 64_000_000  # more is an attack, not a cover
+_QUICK: Final = 1 << 16  # bytes that may be looked at without a thread
 _DECODED: Final = "jpeg_pipe,png_pipe,webp_pipe,gif,bmp_pipe"
+
+
+Measured = tuple[str, int, int]
+"""Media type, width and height."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,30 +36,42 @@ class Cover:
 
 
 async def cover_from(content: bytes) -> Cover:
-    """Check a picture and, when it is large or no JPEG or PNG, make a JPEG of it; in a thread.
+    """Check a picture and, when it is large or no JPEG or PNG, make a JPEG of it in a thread.
 
     Raises `TagsRejected` for what is no picture, or too large to be one.
     """
+    found = measure(content[:_QUICK])
+    if found is not None and _is_small(found, content):
+        return _as_it_is(found, content)
     return await in_thread(lambda: make_cover(content))
 
 
-def make_cover(content: bytes, *, largest_side: int = LARGEST_SIDE, largest_bytes: int = LARGEST_KEPT) -> Cover:
+def make_cover(content: bytes) -> Cover:
     """Check a picture as `cover_from` does; blocks."""
     if len(content) > LARGEST_TAKEN:
         raise TagsRejected(f"the cover is {len(content)} bytes long; the limit is {LARGEST_TAKEN}")
     found = measure(content)
     if found is None:
         raise TagsRejected("the cover is not a JPEG, PNG, WebP, GIF or BMP picture")
-    media_type, width, height = found
+    _, width, height = found
     if not 0 < width * height <= _LARGEST_PIXELS:
         raise TagsRejected(f"the cover has {width} x {height} pixels")
-    small = max(width, height) <= largest_side and len(content) <= largest_bytes
-    if small and media_type in ("image/jpeg", "image/png"):
-        return Cover(content=content, media_type=media_type, width=width, height=height)
-    return _encoded(content, width, height, largest_side)
+    return _as_it_is(found, content) if _is_small(found, content) else _encoded(content, width, height)
 
 
-def measure(content: bytes) -> tuple[str, int, int] | None:
+def _is_small(found: Measured, content: bytes) -> bool:
+    """Whether a picture may stay as it is."""
+    media_type, width, height = found
+    small = 0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE and len(content) <= LARGEST_KEPT
+    return small and media_type in ("image/jpeg", "image/png")
+
+
+def _as_it_is(found: Measured, content: bytes) -> Cover:
+    media_type, width, height = found
+    return Cover(content=content, media_type=media_type, width=width, height=height)
+
+
+def measure(content: bytes) -> Measured | None:
     """Media type, width and height of a picture by its own first bytes; ``None`` for anything else."""
     if content[:3] == b"\xff\xd8\xff":
         size = _jpeg_size(content)
@@ -101,12 +118,12 @@ def _webp_size(content: bytes) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
-def _encoded(content: bytes, width: int, height: int, largest_side: int) -> Cover:
+def _encoded(content: bytes, width: int, height: int) -> Cover:
     """Decode, scale to fit, and encode as JPEG."""
     need_av()
     import av  # noqa: PLC0415 - an extra
 
-    scale = min(1.0, largest_side / max(width, height))
+    scale = min(1.0, LARGEST_SIDE / max(width, height))
     width, height = max(2, int(width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2)
     try:
         options = {"format_whitelist": _DECODED, "protocol_whitelist": "file"}

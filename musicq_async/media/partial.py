@@ -28,6 +28,7 @@ SLOTS: Final = 16
 
 _LONGEST_SUFFIX: Final = len(".pmeta16~")
 _STRETCH: Final = 8 << 20
+_HEAD: Final = 64
 _BUFFERS: Final = 512  # below every system's limit of buffers to one write
 
 
@@ -70,7 +71,10 @@ class PartFile:
         self._lock = threading.Lock()
         self._on_its_way = 0
         self.held = self._read_meta()
+        self.head = os.read(descriptor, _HEAD)
+        """The first bytes, at most 64."""
         self.size = os.lseek(descriptor, 0, os.SEEK_END)
+        self.finished = False
 
     @classmethod
     def open(cls, folder: Folder, name: str, *, owns_folder: bool = False) -> Self:
@@ -95,6 +99,8 @@ class PartFile:
                 raise TransferBroken(f"{self._part} was closed")
             for start in range(0, len(chunks), _BUFFERS):
                 _write_all(self._descriptor, chunks[start : start + _BUFFERS])
+            if len(self.head) < _HEAD:
+                self.head = (self.head + b"".join(chunk[:_HEAD] for chunk in chunks))[:_HEAD]
             self.size += sum(map(len, chunks))
             if self.size - self._on_its_way >= _STRETCH:
                 self._start_writeback()
@@ -105,6 +111,7 @@ class PartFile:
             os.ftruncate(self._descriptor, 0)
             os.lseek(self._descriptor, 0, os.SEEK_SET)
             self.size = self._on_its_way = 0
+            self.head = b""
             self._folder.remove(self._meta)
         self.held = held
 
@@ -123,17 +130,8 @@ class PartFile:
             self._folder.replace(fresh, self._meta)
         self.held = held
 
-    def head(self, length: int = 64) -> bytes:
-        """Read the first bytes."""
-        with self._lock:
-            here = os.lseek(self._descriptor, 0, os.SEEK_CUR)
-            os.lseek(self._descriptor, 0, os.SEEK_SET)
-            head = os.read(self._descriptor, length)
-            os.lseek(self._descriptor, here, os.SEEK_SET)
-            return head
-
     def finish(self) -> Path:
-        """Make the bytes last, give them the target's name in one step, and return its path."""
+        """Make the bytes last, give them the target's name in one step, let go, and return its path."""
         with self._lock, disk_errors(self._name):
             os.fsync(self._descriptor)
             if sys.platform == "win32":  # an open file cannot be renamed there, and a locked one not be taken over
@@ -143,6 +141,8 @@ class PartFile:
             self._close()
             self._folder.sync()
         self._sweep()
+        self.close()
+        self.finished = True
         return self._folder.path / self._name
 
     def discard(self) -> None:

@@ -107,8 +107,9 @@ async def download(
         async with Web(http) as own:
             return await _Transfer(wanted, part, sources, own).run(seconds)
     finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(part.close)
+        if not part.finished:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(part.close)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +198,7 @@ class _Transfer:
         """Look at the first bytes; junk is dropped and its giver not asked again."""
         if self._wanted.sanity is None:
             return True
-        if self._wanted.sanity(await anyio.to_thread.run_sync(self._part.head)):
+        if self._wanted.sanity(self._part.head):
             return True
         await self._begin()
         if self._last is not None:
@@ -267,8 +268,7 @@ class _Transfer:
                     await self._begin()  # the next request starts at the first byte
                 case FromStart():
                     self._check_size(source, verdict_.total)
-                    await self._begin()
-                    await self._note(source, verdict_.total, head.validator)
+                    await self._note(source, verdict_.total, head.validator, anew=True)
                     await self._take(source, response, until=verdict_.total)
                     await self._settle_length(source, head.chunked)
                 case Onward():
@@ -299,15 +299,20 @@ class _Transfer:
     async def _begin(self) -> None:
         await anyio.to_thread.run_sync(self._part.begin, self._nothing_held)
 
-    async def _note(self, source: Source, total: int | None, validator: Validator) -> None:
-        """Keep what the bytes belong to, and make sure that the rest fits on the disk."""
-        held = self._part.held
-        validators = {**held.validators, source.host: validator}
-        await anyio.to_thread.run_sync(
-            self._part.note, msgspec.structs.replace(self._nothing_held, total=total, validators=validators)
-        )
-        if total is not None:
-            await anyio.to_thread.run_sync(self._part.make_room, total, self._rules.spare)
+    async def _note(self, source: Source, total: int | None, validator: Validator, *, anew: bool = False) -> None:
+        """Keep what the bytes belong to, and make sure that the rest fits; ``anew`` drops those that are there."""
+        older = self._nothing_held if anew else self._part.held
+        validators = {**older.validators, source.host: validator}
+        held = msgspec.structs.replace(self._nothing_held, total=total, validators=validators)
+
+        def work() -> None:
+            if anew:
+                self._part.begin(self._nothing_held)
+            self._part.note(held)
+            if total is not None:
+                self._part.make_room(total, self._rules.spare)
+
+        await anyio.to_thread.run_sync(work)
 
     async def _take(self, source: Source, response: httpx.Response, *, until: int | None) -> None:
         """Write the body to the part, up to ``until``; what came before an error or a cancellation is written too."""
