@@ -67,6 +67,7 @@ class Api:
         store: PublicStore,
         credentials: Callable[[], Awaitable[Credentials]],
         draw: Callable[[], float],
+        patience: int = 0,
     ) -> None:
         self._bases = {
             "api": settings.api_url.rstrip("/"),
@@ -78,6 +79,7 @@ class Api:
         self._store = store
         self._credentials = credentials
         self._draw = draw
+        self._patience = patience
         self._breaker = Breaker(store=store, clock=clock)
         self.pace = Pace(rate=settings.api_rate, clock=clock)
         self._guarded_pace = Pace(rate=settings.api_rate / _GUARDED_SLOWDOWN, burst=1, clock=clock)
@@ -96,7 +98,7 @@ class Api:
         """Return a judged answer without error (or with an accepted code), together with the raw one."""
         keys = await self._keys() if call.signed else None
         renewed = False
-        failures = 0
+        failures = limited = 0
         while True:
             credentials = call.session or await self._credentials()
             try:
@@ -111,6 +113,9 @@ class Api:
             elif isinstance(verdict.error, SourceUnavailable) and failures < _RETRIES:
                 await self._clock.sleep(self._backoff(failures))
                 failures += 1
+            elif isinstance(verdict.error, RateLimited) and limited < self._patience:
+                await self._consequence(verdict, credentials)  # the next turn comes when the wait is over
+                limited += 1
             else:
                 raise await self._consequence(verdict, credentials)
 

@@ -63,6 +63,7 @@ class BilibiliClient:
 
     ``cookie`` is asked before every call, so that a login is seen at once. Calls raise the `SourceError` that the
     site's answer means; `RiskControl` and `RateLimited` bring ``retry_after``. Cancelling a call closes its request.
+    ``patience`` is how often a call waits when the site asks for fewer, where nobody would try it again later.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class BilibiliClient:
         cookie: Callable[[], Awaitable[str | None]],
         store: PublicStore,
         draw: Callable[[], float] = random.random,
+        patience: int = 0,
     ) -> None:
         self._settings = settings
         self._cookie = cookie
@@ -83,7 +85,15 @@ class BilibiliClient:
         """Where media and pictures may come from."""
         self.media_headers: dict[str, str] = {"User-Agent": USER_AGENT, "Referer": REFERER}
         """To be sent to the media hosts. Never a cookie."""
-        self.api = Api(settings, self._transport, clock=clock, store=store, credentials=self.credentials, draw=draw)
+        self.api = Api(
+            settings,
+            self._transport,
+            clock=clock,
+            store=store,
+            credentials=self.credentials,
+            draw=draw,
+            patience=patience,
+        )
         self.lists = Lists(self.api)
         self.login = Login(self.api, clock=clock)
 

@@ -178,6 +178,11 @@ def parse_link(text: str) -> Link:
     raise refusal
 
 
+def is_list(link: Link) -> bool:
+    """Whether a link stands for a list, which may be long."""
+    return not isinstance(link, Video | Song | Episode | Season | Media | ShortLink)
+
+
 def video_link(bvid: str, part: int | None = None) -> str:
     """Return the address of a video's page, or of one part of it."""
     return f"https://www.bilibili.com/video/{bvid}" + (f"?p={part}" if part else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from musicq_async.bilibili.links import is_list
 from musicq_async.engine.context import TaskContext
 from musicq_async.engine.registry import Handlers
 from musicq_async.handlers.kept import Wish
@@ -55,17 +56,6 @@ async def download(library: Library, wish: DownloadBilibiliAudio, context: TaskC
         await context.progress(done, total, "downloading")
 
     return (await library.keep(items[0], _wish(wish), progress=progress)).row()
-
-
-def is_list(link: Link) -> bool:
-    """Whether a link stands for a list, which may be long."""
-    from musicq_async.bilibili import links  # noqa: PLC0415 - with the client
-
-    lists = (
-        links.Favourites, links.AllFavourites, links.Collection, links.Series, links.AllLists, links.Space,
-        links.SpaceAudio, links.SongMenu, links.WatchLater,
-    )  # fmt: skip
-    return isinstance(link, lists)
 
 
 def child_params(item: Item, **wishes: Any) -> dict[str, Any]:

@@ -61,11 +61,11 @@ def kept(item: Item, song: SongName, **values: Any) -> Kept:
     return Kept(link=item.link, bvid=item.bvid, cid=item.cid, title=song.full, artists=song.artists, **values)
 
 
-def failed(link: str, error: BaseException, item: Item | None = None) -> Kept:
-    """Return the result of an item that could not be had."""
+def failed(link: str, error: BaseException, item: Item | None = None, *, bvid: str | None = None) -> Kept:
+    """Return the result of an item that could not be had; ``bvid`` is what is known of it without one."""
     return Kept(
         link=item.link if item is not None else link,
-        bvid=item.bvid if item is not None else None,
+        bvid=item.bvid if item is not None else bvid,
         cid=item.cid if item is not None else None,
         status="failed",
         title=item.title if item is not None else None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
+from musicq_async.bilibili.links import Video, is_list
 from musicq_async.clock import SystemClock
 from musicq_async.errors import InvalidParams, MediaError, MusicqError, SettingsError, SourceError, WorkGone
 from musicq_async.handlers.archive import MemoryArchive
@@ -27,7 +28,9 @@ from musicq_async.settings import Settings
 
 if TYPE_CHECKING:
     from musicq_async.bilibili.client import BilibiliClient
+    from musicq_async.bilibili.links import Link
     from musicq_async.bilibili.models import Item
+    from musicq_async.media.covers import Cover
     from musicq_async.media.recipes import Format
     from musicq_async.media.web import Web
 
@@ -37,13 +40,25 @@ __all__ = ["COOKIE_KEY", "Kept", "Library", "Wish", "failed", "fetch", "song_of"
 class Library:
     """Fetches what links stand for into folders; an async context manager. Connections are made on first use."""
 
-    def __init__(self, settings: Settings, *, clock: Clock, store: PublicStore, archive: Archive | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        store: PublicStore,
+        archive: Archive | None = None,
+        patience: int = 0,
+    ) -> None:
         self.settings = settings
+        self._patience = patience
+        """How often a call of the site waits in its place; see `BilibiliClient`."""
         self.clock = clock
         self.store = store
         self.archive: Archive = MemoryArchive() if archive is None else archive
         """What was fetched already; without a database, by this process."""
         self.session = Session(settings.bilibili, store)
+        self.covers: dict[str, Cover] = {}
+        """The last pictures by address, the oldest first."""
         self._busy: dict[str, _Turn] = {}
         self._open = AsyncExitStack()
         self._opening = anyio.Lock()
@@ -74,6 +89,7 @@ class Library:
                     clock=self.clock,
                     cookie=self.session.text,
                     store=self.store,
+                    patience=self._patience,
                 )
                 self._client = await self._open.enter_async_context(client)
             return self._client
@@ -106,7 +122,7 @@ class Library:
         places = (Path(os.path.normpath(self.folder(path).absolute())) for path in paths if path)
         return root if all(place.is_relative_to(root.root) for place in places) else None
 
-    async def items(self, link: str) -> AsyncIterator[Item]:
+    async def items(self, link: Link | str) -> AsyncIterator[Item]:
         """Yield what a link stands for, each opened to what can be fetched; what is gone is yielded as such."""
         client = await self.client()
         async for found in client.items(link):
@@ -136,11 +152,12 @@ class Library:
         to = _conversion(wish.audio_format or self.settings.audio_format, wish.bitrate or self.settings.bitrate)
         if item.cid is None and item.kind != "song":
             item = (await (await self.client()).expand(item))[0]
-        async with self._turn(item.key):
+        async with self.turn(item.key):
             return await Arrival(self, item, wish, to=to, progress=progress).kept()
 
     @asynccontextmanager
-    async def _turn(self, key: str) -> AsyncIterator[None]:
+    async def turn(self, key: str) -> AsyncIterator[None]:
+        """Work on one thing after everybody who asked before."""
         turn = self._busy.setdefault(key, _Turn())
         turn.waiting += 1
         try:
@@ -180,6 +197,8 @@ def _conversion(audio_format: str, bitrate: str | int) -> tuple[Format, int | No
 
 AT_ONCE = 3
 """Files that `fetch` downloads side by side."""
+PATIENCE = 3
+"""How often `fetch` waits where the site asks for fewer calls: nobody would try again later."""
 
 
 async def fetch(
@@ -199,15 +218,15 @@ async def fetch(
     rows: list[list[Kept]] = []
     async with (
         opened_home(settings, clock) as (store, archive),
-        Library(settings, clock=clock, store=store, archive=archive) as library,
+        Library(settings, clock=clock, store=store, archive=archive, patience=PATIENCE) as library,
         anyio.create_task_group() as group,
     ):
         places = anyio.CapacityLimiter(AT_ONCE)
 
-        async def one(item: Item, found: list[Kept], place: int) -> None:
+        async def one(item: Item, wish: Wish, found: list[Kept], place: int) -> None:
             async with places:
                 began = clock.monotonic()
-                kept = await _fetched(library, item, quality, audio_format, listen)
+                kept = await _fetched(library, item, wish, listen)
             found[place] = kept
             if kept.status == "failed":
                 error = f"{kept.error}: {kept.message}"
@@ -216,27 +235,30 @@ async def fetch(
                 seconds = clock.monotonic() - began
                 listen(Completed(task_id=item.link, task_type="download", result=None, seconds=seconds))
 
-        for link in links:
+        for given in links:
             found: list[Kept] = []
             rows.append(found)
+            link: Link | None = None
             try:
+                client = await library.client()
+                link = client.parse(given)
+                link = await client.follow(link)
+                wish = Wish(quality=quality, audio_format=audio_format, listed=is_list(link))
                 async for item in library.items(link):
-                    found.append(failed(link, WorkGone("waiting"), item))
-                    group.start_soon(one, item, found, len(found) - 1)
+                    found.append(failed(given, WorkGone("waiting"), item))
+                    group.start_soon(one, item, wish, found, len(found) - 1)
             except MusicqError as error:
-                found.append(failed(link, error))
-                listen(Failed(task_id=link, task_type="download", error=f"{type(error).__name__}: {error}", attempt=1))
+                found.append(failed(given, error, bvid=link.bvid if isinstance(link, Video) else None))
+                listen(Failed(task_id=given, task_type="download", error=f"{type(error).__name__}: {error}", attempt=1))
     return [kept.row() for found in rows for kept in found]
 
 
-async def _fetched(
-    library: Library, item: Item, quality: str | None, audio_format: str | None, listen: Callable[[Event], None]
-) -> Kept:
+async def _fetched(library: Library, item: Item, wish: Wish, listen: Callable[[Event], None]) -> Kept:
     def progress(done: int, total: int | None) -> None:
         name = item.part_title or item.title
         listen(Progressed(task_id=item.link, task_type="download", done=done, total=total, message=name))
 
     try:
-        return await library.keep(item, Wish(quality=quality, audio_format=audio_format), progress=progress)
+        return await library.keep(item, wish, progress=progress)
     except MusicqError as error:
         return failed(item.link, error, item)

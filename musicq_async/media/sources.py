@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -31,6 +31,8 @@ class Source:
     """Sent to this address and, on a redirect, to the same origin; elsewhere without Cookie and Authorization."""
     allowed_hosts: frozenset[str] = frozenset()
     """``name`` or ``name:port`` that may be reached although it is private."""
+    may_lead_to: Callable[[str], bool] | None = None
+    """Says of an address whether a redirect may lead there; ``None``: anywhere that downloads may go."""
     expires_at: float | None = None
     """Epoch seconds after which the address answers no more."""
 

@@ -96,6 +96,8 @@ class Web:
                 return response
             await response.aclose()
             url = web_url(str(url.join(target)), field="redirect")
+            if source.may_lead_to is not None and not source.may_lead_to(str(url)):
+                raise UnsafePath(f"redirect: {host_of(url)} is no host that this may come from")
         raise _failed(source, f"redirects more than {REDIRECTS} times", final=True)
 
     def _request(self, url: httpx.URL, origin: httpx.URL, source: Source, extra: Mapping[str, str]) -> httpx.Request:

@@ -80,17 +80,23 @@ Connect = Callable[..., AbstractAsyncContextManager[BilibiliClient]]
 
 @pytest.fixture
 def connect(server: StandInBilibili, clock: JumpingClock, store: DictStore) -> Connect:
-    """Open a client: ``connect(cookie, **settings)``."""
+    """Open a client: ``connect(cookie, patience=0, **settings)``."""
 
     @asynccontextmanager
-    async def opened(cookie: str = "", /, **changes: Any) -> AsyncIterator[BilibiliClient]:
+    async def opened(cookie: str = "", /, patience: int = 0, **changes: Any) -> AsyncIterator[BilibiliClient]:
         settings = Settings(**server.settings(**changes))
 
         async def current() -> str:
             return cookie
 
         async with BilibiliClient(
-            settings.bilibili, settings.http, clock=clock, cookie=current, store=store, draw=lambda: 0.5
+            settings.bilibili,
+            settings.http,
+            clock=clock,
+            cookie=current,
+            store=store,
+            draw=lambda: 0.5,
+            patience=patience,
         ) as client:
             yield client
 

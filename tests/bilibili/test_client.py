@@ -286,6 +286,20 @@ async def test_too_many_requests_hold_everybody(guest: BilibiliClient, server: S
     assert len(server.asked(path=VIEW)) == 3
 
 
+async def test_who_has_nobody_to_try_again_later_waits_where_it_is(
+    connect: Any, server: StandInBilibili, clock: Any
+) -> None:
+    video = add(server)
+    server.fail(VIEW, with_=Fault(code=-799), times=2)
+    async with connect(patience=2) as client:
+        assert (await one(client, video)).title == "标题"
+        assert 30 <= clock.passed <= 40
+        server.fail(VIEW, with_=Fault(code=-799), times=None)
+        with pytest.raises(errors.RateLimited):
+            await one(client, video)
+    assert len(server.asked(path=VIEW)) == 6
+
+
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [

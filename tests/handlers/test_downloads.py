@@ -287,6 +287,27 @@ async def test_fetching_by_hand_shares_session_archive_and_pauses_with_the_datab
     assert len(site.requests) == asked
 
 
+async def test_the_parts_of_a_video_share_one_look_at_its_picture(site, settings):
+    album = next(video for video in site.catalogue.videos.values() if len(video.parts) == 3)
+    rows = await fetch([album.bvid], settings=settings())
+    assert all([(await read_tags(row["path"])).cover for row in rows])
+    assert len(site.asked("image", path="/bfs/archive/")) == 1
+
+
+async def test_fetching_a_list_by_hand_spares_the_calls_for_words(site, settings, aids):
+    site.catalogue.fill_folder(media_id=9907, count=3, owner=FAN)
+    await fetch(["ml9907"], settings=settings())
+    assert not site.asked(path="/x/player/wbi/v2")
+    await fetch([f"av{aids[0]}"], settings=settings(music_dir=str(settings().music_dir) + "2"))
+    assert site.asked(path="/x/player/wbi/v2")
+
+
+async def test_a_video_that_cannot_be_had_is_still_named(site, settings):
+    site.fail("/x/web-interface/view", with_=Fault(code=-404))
+    (row,) = await fetch(["https://www.bilibili.com/video/BV17x411w7KC?p=2"], settings=settings())
+    assert (row["status"], row["error"], row["bvid"], row["cid"]) == ("failed", "WorkGone", "BV17x411w7KC", None)
+
+
 async def test_fetching_makes_no_database_and_needs_none(site, settings, aids, tmp_path):
     wished = settings(database_url=f"sqlite+aiosqlite:///{tmp_path}/none.db")
     (row,) = await fetch([f"av{aids[0]}"], settings=wished)

@@ -476,6 +476,19 @@ async def test_redirects_are_followed_without_the_cookie_of_the_first_host(site,
     assert mirror.requests[0].headers["referer"] == "http://r/"
 
 
+async def test_a_redirect_leads_nowhere_that_the_source_does_not_allow(site, mirror, fetch):
+    async def away(request, writer):
+        writer.write(b"HTTP/1.1 302 X\r\nLocation: " + mirror.url("/b").encode() + b"\r\nContent-Length: 0\r\n\r\n")
+
+    site.routes["/a"] = away
+    mirror.put("/b", b"sound")
+    with pytest.raises(UnsafePath, match="no host that this may come from"):
+        await fetch(site.source("/a", may_lead_to=lambda address: address.startswith(site.url("/"))))
+    assert mirror.requests == []
+    await fetch(site.source("/a", may_lead_to=lambda address: address.startswith(mirror.url("/"))))
+    assert len(mirror.requests) == 1
+
+
 async def test_six_redirects_are_too_many(site, fetch):
     async def around(request, writer):
         writer.write(b"HTTP/1.1 302 X\r\nLocation: /a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
