@@ -468,7 +468,12 @@ async def _redis_queue(
         raise SettingsError("queue_url: Redis needs the extra: pip install 'musicq_async[redis]'") from error
 
     def opened() -> Any:
-        return redis.open_redis(settings.queue_url, clock=clock, allow_volatile=settings.redis.allow_volatile)
+        return redis.open_redis(
+            settings.queue_url,
+            clock=clock,
+            namespace=settings.redis.namespace,
+            allow_volatile=settings.redis.allow_volatile,
+        )
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[TaskQueue]:

@@ -21,6 +21,7 @@ from musicq_async.errors import SettingsError
 PREFIX: Final = "MUSICQ_"
 CONFIG_NAME: Final = "musicq.toml"
 
+Namespace = Annotated[str, msgspec.Meta(pattern=r"^[^{}\x00\s]+$")]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 PositiveSeconds = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -99,6 +100,8 @@ class RedisSettings(_Section, frozen=True, kw_only=True):
 
     allow_volatile: bool = False
     """Accept a Redis that may drop data (no append-only file, or an evicting memory policy)."""
+    namespace: Namespace = "musicq"
+    """What every key begins with: applications with different ones share a Redis and see nothing of each other."""
 
 
 class RetentionSettings(_Section, frozen=True, kw_only=True):

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import secrets
+from contextlib import AsyncExitStack
+
 import anyio
 import pytest
+from redis import Redis
+from services import need
 
 import musicq_async
 from musicq_async.media.tags import read_tags
@@ -12,12 +18,45 @@ from musicq_async.testing import StandInBilibili
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["sqlite", "memory://"])
+@pytest.fixture(params=["sqlite", "memory://", "redis"])
 def settings(request, tmp_path):
-    queue = {} if request.param == "sqlite" else {"queue_url": request.param}
+    queue = {"memory://": {"queue_url": "memory://"}, "sqlite": {}}.get(request.param)
+    if queue is None:
+        queue = request.getfixturevalue("on_redis")()
     return musicq_async.Settings(
         database_url=f"sqlite+aiosqlite:///{tmp_path}/app.db", music_dir=str(tmp_path), **queue
     )
+
+
+@pytest.fixture
+def on_redis():
+    """Give settings of a queue on Redis; each call those of another application, all of it gone in the end."""
+    url = need("redis")
+    word = f"musicq-test-{secrets.token_hex(6)}"
+    numbers = itertools.count()
+    yield lambda: {"queue_url": url, "redis": {"namespace": f"{word}-{next(numbers)}", "allow_volatile": True}}
+    with Redis.from_url(url) as server:
+        for key in server.scan_iter(f"*{word}*"):
+            server.delete(key)
+
+
+async def test_applications_with_different_namespaces_share_a_redis_and_nothing_else(on_redis, tmp_path, handlers):
+    async with AsyncExitStack() as stack:
+        one, two = [
+            await stack.enter_async_context(
+                musicq_async.open_musicq(
+                    musicq_async.Settings(database_url=f"sqlite+aiosqlite:///{tmp_path}/{name}.db", **on_redis()),
+                    handlers=handlers,
+                )
+            )
+            for name in ("one", "two")
+        ]
+        task_id = await one.queue.push_task({"type": "double", "params": {"number": 1}})
+        await one.queue.set_public("key", 1)
+        await one.run_until_idle()
+        assert (await one.get_task(task_id))["result"] == 2
+        assert await two.get_task(task_id) is None
+        assert await two.queue.get_public("key") is None
 
 
 @pytest.fixture

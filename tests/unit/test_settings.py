@@ -79,7 +79,7 @@ def test_the_defaults():
             api_rate=1,
             quality="best",
         ),
-        "redis": RedisSettings(allow_volatile=False),
+        "redis": RedisSettings(allow_volatile=False, namespace="musicq"),
         "retention": RetentionSettings(completed=86_400, cancelled=86_400, failed=604_800),
     }
 
@@ -102,6 +102,7 @@ def test_by_default_the_queue_is_the_database_and_both_live_in_the_users_folders
         ("MUSICQ_LEASE", "2.5", lambda settings: settings.lease == 2.5),
         ("MUSICQ_MUSIC_DIR", "/music", lambda settings: settings.music_dir == "/music"),
         ("MUSICQ_LOG__LEVEL", "DEBUG", lambda settings: settings.log.level == "DEBUG"),
+        ("MUSICQ_REDIS__NAMESPACE", "home", lambda settings: settings.redis.namespace == "home"),
         ("MUSICQ_LOG__JSON", "1", lambda settings: settings.log.json is True),
         ("MUSICQ_HTTP__ALLOW_PRIVATE", "true", lambda settings: settings.http.allow_private is True),
         ("MUSICQ_HTTP__MAX_BYTES", "1000", lambda settings: settings.http.max_bytes == 1000),
