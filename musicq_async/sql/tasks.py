@@ -59,6 +59,9 @@ KEY_GRACE_MS: Final = 3_600_000
 """For how long a unique key is remembered at least: longer than any clock is wrong."""
 
 
+_Exchanged = tuple[LeaseLost | None, Claimed]
+
+
 @dataclass(frozen=True, slots=True)
 class _Edit:
     task: Task
@@ -123,7 +126,7 @@ class SqlTaskQueue:
         What was lent to a caller that was cancelled meanwhile is put back.
         """
         wish = self._wish(types=types, limit=limit, owner=owner, seconds=seconds, limits=limits, but=but)
-        claimed: Claimed = await self._database.submit(self._claim, wish, on_abandoned=self._put_back)
+        _, claimed = await self._exchanged(None, wish)
         return self._given(claimed)
 
     def _wish(self, *, seconds: float, **rest: Any) -> Claim:
@@ -133,9 +136,6 @@ class SqlTaskQueue:
         if claimed.opens_at_ms is not None and self._wakeup is not None:
             self._wakeup.opens(claimed.opens_at_ms)
         return claimed.leases
-
-    def _claim(self, connection: Connection, wishes: Sequence[Claim]) -> list[Claimed]:
-        return claim(connection, wishes, now_ms=self._clock.time_ms())
 
     async def exchange(
         self,
@@ -151,18 +151,23 @@ class SqlTaskQueue:
     ) -> tuple[bool, list[Lease]]:
         """Settle and claim in one transaction; see `musicq_async.ports.TaskQueue.exchange`."""
         wish = self._wish(types=types, limit=limit, owner=owner, seconds=seconds, limits=limits, but=but)
-        item = settle_of(lease, change), wish
-        lost, claimed = await self._database.submit(
-            self._exchange, item, on_abandoned=lambda result: self._put_back(result[1])
-        )
+        lost, claimed = await self._exchanged(settle_of(lease, change), wish)
         self._tell_change(change)
         return lost is None, self._given(claimed)
 
-    def _exchange(
-        self, connection: Connection, items: Sequence[tuple[Settle, Claim]]
-    ) -> list[tuple[LeaseLost | None, Claimed]]:
-        lost = settle(connection, [each for each, _ in items])
-        return list(zip(lost, self._claim(connection, [wish for _, wish in items]), strict=True))
+    async def _exchanged(self, answer: Settle | None, wish: Claim) -> _Exchanged:
+        exchanged: _Exchanged = await self._database.submit(
+            self._exchange, (answer, wish), on_abandoned=lambda result: self._put_back(result[1])
+        )
+        return exchanged
+
+    def _exchange(self, connection: Connection, items: Sequence[tuple[Settle | None, Claim]]) -> list[_Exchanged]:
+        """Write the answers first: what they free of a limit, the claims may take."""
+        lost = iter(settle(connection, [answer for answer, _ in items if answer is not None]))
+        claimed = claim(connection, [wish for _, wish in items], now_ms=self._clock.time_ms())
+        return [
+            (None if answer is None else next(lost), each) for (answer, _), each in zip(items, claimed, strict=True)
+        ]
 
     def _put_back(self, claimed: Claimed) -> None:
         if claimed.leases:
