@@ -31,11 +31,15 @@ _ARRANGED_BY: Final = re.compile(
     r"music|lyrics?|words|composed|produced|prod|inst)\.?\s*(?:[:：]|by(?![A-Za-z]))\s*[^|｜丨/／\s]+",
     re.IGNORECASE,
 )
+_ANY_CREDIT: Final = re.compile("[:：翻カ原本]|[bB][yY]|[cC][oO][vV]|[vV][oO][.．]|[oO][rR][iI][gG]")
+"""What every credit has some of: most texts hold none, which this tells in a tenth of the time."""
 _AFTER_ORIGINAL: Final = re.compile(r"\s*(?:[的の]|\Z)")
 
 
 def take_credits(text: str, place: int, clues: Clues, names: Names) -> str:
     """Move the credits of a text into the clues and return the text without them."""
+    if not _ANY_CREDIT.search(text):
+        return text
     text = _ARRANGED_BY.sub(" ", text)
     while match := _PERFORMED_BY.search(text):
         if not _performers(match, place, clues, names):

@@ -13,6 +13,7 @@ from musicq_async.media.names.shipped import simplified
 
 _LETTER: Final = re.compile(r"[^\W\d_]")
 _SPACES: Final = re.compile(r"\s+")
+_CAPITALS: Final = re.compile(r"\\.|[A-Z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,9 @@ class Words:
 
     @cached_property
     def compiled(self) -> re.Pattern[str]:
-        """The pattern in simplified characters."""
-        return re.compile(simplified(self.pattern), re.IGNORECASE)
+        """The pattern in simplified and small characters, as `_plain` makes the texts: quicker than IGNORECASE."""
+        small = _CAPITALS.sub(lambda found: found[0] if found[0][0] == "\\" else found[0].lower(), self.pattern)
+        return re.compile(simplified(small))
 
     def search(self, text: str) -> Hit | None:
         """Find the first place."""
@@ -44,11 +46,11 @@ class Words:
 
     def match(self, text: str) -> Hit | None:
         """Find the words at the front."""
-        return _hit(self.compiled.match(simplified(text)), text)
+        return _hit(self.compiled.match(_plain(text)), text)
 
     def fullmatch(self, text: str) -> Hit | None:
         """Find the words if they are all there is."""
-        return _hit(self.compiled.fullmatch(simplified(text)), text)
+        return _hit(self.compiled.fullmatch(_plain(text)), text)
 
     def finditer(self, text: str) -> tuple[Hit, ...]:
         """Find every place."""
@@ -72,13 +74,20 @@ class Words:
 
 
 @remembered
+def _plain(text: str) -> str:
+    """Return the text in simplified and small characters, as long as it was."""
+    small = text.lower()
+    return simplified(small if len(small) == len(text) else "".join(sign.lower()[0] for sign in text))
+
+
+@remembered
 def _searched(words: Words, text: str) -> Hit | None:
-    return _hit(words.compiled.search(simplified(text)), text)
+    return _hit(words.compiled.search(_plain(text)), text)
 
 
 @remembered
 def _every(words: Words, text: str) -> tuple[Hit, ...]:
-    found = words.compiled.finditer(simplified(text))
+    found = words.compiled.finditer(_plain(text))
     return tuple(Hit(match.start(), match.end(), text[match.start() : match.end()]) for match in found)
 
 
@@ -127,9 +136,9 @@ _NOISE_LATIN: Final = (
 )
 _FILLER: Final = re.compile(
     r"[\W\d_]+|[的版首向级級中第与與和及+合全超最纯純附带帶含有无無在再更多款这這一个個年月日期号號上下高级感级天"
-    r"次遍万]|(?<![a-z])(?:the|by|in|of|with|ver|version|and|x|a|p|k|no|vol|ed)(?![a-z])",
-    re.IGNORECASE,
+    r"次遍万]|(?<![a-z])(?:the|by|in|of|with|ver|version|and|x|a|p|k|no|vol|ed)(?![a-z])"
 )
+"""In simplified and small characters."""
 
 
 def _alternatives(words: str) -> str:
@@ -178,7 +187,7 @@ HEAD_NOISE: Final = Words(
 def only_noise(text: str) -> bool:
     """Say whether nothing is left of the text without its words of quality and service."""
     rest = NOISE.without(text, " ")
-    return not _FILLER.sub("", simplified(rest)) and (rest != text or _LETTER.search(text) is None)
+    return not _FILLER.sub("", _plain(rest)) and (rest != text or _LETTER.search(text) is None)
 
 
 @remembered

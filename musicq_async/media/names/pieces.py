@@ -12,7 +12,7 @@ from typing import Final, Literal
 from musicq_async.media.names.characters import INVISIBLE
 from musicq_async.media.names.memory import remembered
 
-_SLASHED_MV: Final = re.compile(r"(?<![A-Za-z])([Mm])/([Vv])(?![A-Za-z])")
+_SLASHED_MV: Final = re.compile(r"([Mm])(?<![A-Za-z].)/([Vv])(?![A-Za-z])")
 _SPACES: Final = re.compile(r"\s+")
 
 PieceKind = Literal["text", "label", "square", "round", "book", "corner", "quote"]
@@ -61,7 +61,7 @@ def tidied(title: str) -> str:
     """Return the title without markup, pictures and invisible characters, in NFC, with single spaces."""
     text = html.unescape(_EMPHASIS.sub("", title))
     text = unicodedata.normalize("NFC", INVISIBLE.sub("", _PICTURES.sub(" ", text)))
-    text = _SLASHED_MV.sub(r"\1\2", text)
+    text = _SLASHED_MV.sub(r"\1\2", text) if "/" in text else text
     return _SPACES.sub(" ", text).strip(" " + _EDGES)
 
 

@@ -94,7 +94,7 @@ def find_songs(line: Line, clues: Clues, names: Names) -> None:
             and _beside_work_words(line, index)
         ):
             line.works.append(index)
-    if not line.songs and not _has_another_title(line, names):
+    if line.works and not line.songs and not _has_another_title(line, names):
         named = [index for index in line.works if not SHOW.search(line.pieces[index].text)]
         line.songs = named[-1:]
         line.guessed = bool(named)
