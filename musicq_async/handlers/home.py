@@ -1,11 +1,12 @@
-"""The database of the settings, for work outside an application: used if it is there, never made."""
+"""The database and the public store of the settings, for work outside an application."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -15,6 +16,9 @@ from musicq_async.memory.store import MemoryStore
 from musicq_async.ports import Archive, Clock, PublicStore
 from musicq_async.settings import Settings
 
+if TYPE_CHECKING:
+    from musicq_async.sql.database import Database
+
 PATIENCE: Final = 1.0
 """Seconds that a database server is waited for."""
 _log = logging.getLogger(__name__)
@@ -22,21 +26,31 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def opened_home(settings: Settings, clock: Clock) -> AsyncIterator[tuple[PublicStore, Archive]]:
-    """Give the public store and the archive of the settings' database; ones in memory where it cannot be had."""
-    from musicq_async.sql import SqlArchive, SqlPublicStore, open_database  # noqa: PLC0415 - SQLAlchemy, on first use
+    """Give the public store and the archive that an application with these settings has.
+
+    A new SQLite file is made: a pause that the site imposed must outlive the process. What cannot be had is kept in
+    memory, and the log says so.
+    """
+    from musicq_async.sql import SqlArchive, SqlPublicStore  # noqa: PLC0415 - SQLAlchemy, on first use
 
     async with AsyncExitStack() as stack:
-        try:
-            database = open_database(settings.database_url, clock=clock, patience=PATIENCE)
-            path = database.address.path
-            there = database.kind != "sqlite" or (path is not None and await anyio.Path(path).is_file())
-            if there:
-                await stack.enter_async_context(database)
-                await database.upgrade()
-        except (BackendError, SettingsError) as error:
-            _log.warning("Working without the database: %s", error)
-            there = False
-        if there:
-            yield SqlPublicStore(database), SqlArchive(database)
-        else:
+        database = await _opened(settings.database_url, stack, clock)
+        if database is None:
             yield MemoryStore(), MemoryArchive()
+        else:
+            yield SqlPublicStore(database), SqlArchive(database)
+
+
+async def _opened(url: str, stack: AsyncExitStack, clock: Clock) -> Database | None:
+    from musicq_async.sql import open_database  # noqa: PLC0415
+
+    try:
+        database = open_database(url, clock=clock, patience=PATIENCE)
+        if database.address.path is not None:
+            await anyio.Path(Path(database.address.path).parent).mkdir(parents=True, exist_ok=True)
+        await stack.enter_async_context(database)
+        await database.upgrade()
+    except (BackendError, SettingsError, OSError) as error:
+        _log.warning("Working without the database: %s", error)
+        return None
+    return database

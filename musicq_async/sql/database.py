@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import random
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -101,6 +103,8 @@ class Database:
         Any number of processes may call it at once. Raises `BackendUnavailable` at once where the database cannot be
         reached or does not take writes, `BackendError` where it is no database or comes from a newer version.
         """
+        if self.address.path is not None:
+            _make_private(self.address.path)
         await self._alone(self._upgrade)
 
     async def version(self) -> str | None:
@@ -245,3 +249,9 @@ def _after_lost_commit(unit: Unit[Result]) -> Unit[Result]:
 
 def _each(connection: Connection, units: Sequence[Unit[Any]]) -> list[Any]:
     return [unit(connection) for unit in units]
+
+
+def _make_private(path: str) -> None:
+    """Make the file of a new SQLite database for its owner alone: it may come to hold a session."""
+    with suppress(OSError):  # it is there, or SQLite will say what is wrong
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

@@ -308,11 +308,21 @@ async def test_a_video_that_cannot_be_had_is_still_named(site, settings):
     assert (row["status"], row["error"], row["bvid"], row["cid"]) == ("failed", "WorkGone", "BV17x411w7KC", None)
 
 
-async def test_fetching_makes_no_database_and_needs_none(site, settings, aids, tmp_path):
-    wished = settings(database_url=f"sqlite+aiosqlite:///{tmp_path}/none.db")
+async def test_a_pause_outlives_the_process_though_no_service_ever_ran(site, settings, aids, tmp_path):
+    database = tmp_path / "data" / "new.db"
+    wished = settings(database_url=f"sqlite+aiosqlite:///{database}")
+    site.fail(PLAY, with_=Fault(status=412))
     (row,) = await fetch([f"av{aids[0]}"], settings=wished)
-    assert row["status"] == "ok"
-    assert not await anyio.Path(tmp_path / "none.db").exists()
-    away = settings(database_url="postgresql+asyncpg://nobody:x@127.0.0.1:9/none")
-    (row,) = await fetch([f"av{aids[1]}"], settings=away)
-    assert row["status"] == "ok"
+    assert row["error"] == "RiskControl"
+    asked = len(site.requests)
+    (row,) = await fetch([f"av{aids[1]}"], settings=wished)
+    assert (row["error"], len(site.requests)) == ("RiskControl", asked)
+    assert (await anyio.Path(database).stat()).st_mode & 0o777 == 0o600  # it may come to hold a session
+
+
+async def test_fetching_needs_no_database(site, settings, aids, tmp_path):
+    (tmp_path / "file").touch()
+    places = (f"sqlite+aiosqlite:///{tmp_path}/file/none.db", "postgresql+asyncpg://nobody:x@127.0.0.1:9/none")
+    for aid, place in zip(aids, places, strict=False):
+        (row,) = await fetch([f"av{aid}"], settings=settings(database_url=place))
+        assert row["status"] == "ok"
