@@ -31,14 +31,40 @@ async def opened_home(settings: Settings, clock: Clock) -> AsyncIterator[tuple[P
     A new SQLite file is made: a pause that the site imposed must outlive the process. What cannot be had is kept in
     memory, and the log says so.
     """
-    from musicq_async.sql import SqlArchive, SqlPublicStore  # noqa: PLC0415 - SQLAlchemy, on first use
+    from musicq_async.sql import SqlArchive  # noqa: PLC0415 - SQLAlchemy, on first use
 
     async with AsyncExitStack() as stack:
         database = await _opened(settings.database_url, stack, clock)
-        if database is None:
-            yield MemoryStore(), MemoryArchive()
-        else:
-            yield SqlPublicStore(database), SqlArchive(database)
+        store = await _store(settings, database, stack, clock)
+        yield store, MemoryArchive() if database is None else SqlArchive(database)
+
+
+async def _store(settings: Settings, database: Database | None, stack: AsyncExitStack, clock: Clock) -> PublicStore:
+    """Give the public store, which an application keeps where its queue is."""
+    from musicq_async.sql import SqlPublicStore  # noqa: PLC0415
+
+    url = settings.queue_url
+    if url.startswith(("redis://", "rediss://", "unix://")):
+        return await _redis_store(settings, stack, clock) or MemoryStore()
+    if url not in {settings.database_url, "memory://"}:
+        database = await _opened(url, stack, clock)
+    return MemoryStore() if database is None else SqlPublicStore(database)
+
+
+async def _redis_store(settings: Settings, stack: AsyncExitStack, clock: Clock) -> PublicStore | None:
+    try:
+        from musicq_async.redis import RedisPublicStore, open_redis  # noqa: PLC0415 - an extra
+
+        server = open_redis(
+            settings.queue_url, clock=clock, patience=PATIENCE,
+            namespace=settings.redis.namespace, allow_volatile=settings.redis.allow_volatile,
+        )  # fmt: skip
+        await stack.enter_async_context(server)
+        await server.check()
+    except (BackendError, SettingsError, ImportError) as error:
+        _log.warning("Working without the session and the pauses of the queue: %s", error)
+        return None
+    return RedisPublicStore(server)
 
 
 async def _opened(url: str, stack: AsyncExitStack, clock: Clock) -> Database | None:

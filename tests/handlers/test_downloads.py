@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
+import services
 
+import musicq_async
 from musicq_async.handlers import bilibili
 from musicq_async.handlers.library import fetch
 from musicq_async.media.audio import probe
@@ -318,6 +321,18 @@ async def test_a_pause_outlives_the_process_though_no_service_ever_ran(site, set
     (row,) = await fetch([f"av{aids[1]}"], settings=wished)
     assert (row["error"], len(site.requests)) == ("RiskControl", asked)
     assert (await anyio.Path(database).stat()).st_mode & 0o777 == 0o600  # it may come to hold a session
+
+
+async def test_fetching_by_hand_finds_the_session_where_the_queue_is(site, settings, aids):
+    queue_url = services.need("redis")
+    wished = settings(queue_url=queue_url, redis={"namespace": f"test-{secrets.token_hex(6)}", "allow_volatile": True})
+    async with musicq_async.open_musicq(wished) as app:
+        await app.queue.set_public("bilibili_cookie", site.cookie("member"), ttl=60)
+    (row,) = await fetch([f"av{aids[2]}"], settings=wished)
+    assert row["codec"] == "flac"  # by the member's cookie
+    away = settings(queue_url="redis://127.0.0.1:9")
+    (row,) = await fetch([f"av{aids[0]}"], settings=away)
+    assert row["status"] == "ok"
 
 
 async def test_fetching_needs_no_database(site, settings, aids, tmp_path):
