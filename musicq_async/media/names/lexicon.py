@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 from musicq_async.media.names.characters import CJK
@@ -12,8 +13,9 @@ from musicq_async.media.names.memory import remembered
 from musicq_async.media.names.shipped import simplified
 
 _LETTER: Final = re.compile(r"[^\W\d_]")
-_SPACES: Final = re.compile(r"\s+")
 _CAPITALS: Final = re.compile(r"\\.|[A-Z]")
+KEPT: Final = 512
+"""Answers that each pattern remembers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Words:
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
+        self.search: Callable[[str], Hit | None] = lru_cache(maxsize=KEPT)(self._search)
+        self.finditer: Callable[[str], tuple[Hit, ...]] = lru_cache(maxsize=KEPT)(self._finditer)
 
     @cached_property
     def compiled(self) -> re.Pattern[str]:
@@ -40,9 +44,9 @@ class Words:
         small = _CAPITALS.sub(lambda found: found[0] if found[0][0] == "\\" else found[0].lower(), self.pattern)
         return re.compile(simplified(small))
 
-    def search(self, text: str) -> Hit | None:
+    def _search(self, text: str) -> Hit | None:
         """Find the first place."""
-        return _searched(self, text)
+        return _hit(self.compiled.search(_plain(text)), text)
 
     def match(self, text: str) -> Hit | None:
         """Find the words at the front."""
@@ -52,18 +56,19 @@ class Words:
         """Find the words if they are all there is."""
         return _hit(self.compiled.fullmatch(_plain(text)), text)
 
-    def finditer(self, text: str) -> tuple[Hit, ...]:
+    def _finditer(self, text: str) -> tuple[Hit, ...]:
         """Find every place."""
-        return _every(self, text)
+        found = self.compiled.finditer(_plain(text))
+        return tuple([Hit(match.start(), match.end(), text[match.start() : match.end()]) for match in found])
 
     def last(self, text: str) -> Hit | None:
         """Find the last place."""
-        found = _every(self, text)
+        found = self.finditer(text)
         return found[-1] if found else None
 
     def without(self, text: str, gap: str = "") -> str:
         """Return the text without the words, ``gap`` in their places."""
-        hits = _every(self, text)
+        hits = self.finditer(text)
         if not hits:
             return text
         kept, end = [], 0
@@ -78,17 +83,6 @@ def _plain(text: str) -> str:
     """Return the text in simplified and small characters, as long as it was."""
     small = text.lower()
     return simplified(small if len(small) == len(text) else "".join(sign.lower()[0] for sign in text))
-
-
-@remembered
-def _searched(words: Words, text: str) -> Hit | None:
-    return _hit(words.compiled.search(_plain(text)), text)
-
-
-@remembered
-def _every(words: Words, text: str) -> tuple[Hit, ...]:
-    found = words.compiled.finditer(_plain(text))
-    return tuple(Hit(match.start(), match.end(), text[match.start() : match.end()]) for match in found)
 
 
 def _hit(match: re.Match[str] | None, text: str) -> Hit | None:
@@ -193,7 +187,7 @@ def only_noise(text: str) -> bool:
 @remembered
 def without_noise(text: str) -> str:
     """Return the text without its words of quality and service and the signs around them."""
-    return _SPACES.sub(" ", NOISE.without(text, " ")).strip(" -–—|｜_/／,，·+&:：!！.。~～")
+    return " ".join(NOISE.without(text, " ").split()).strip(" -–—|｜_/／,，·+&:：!！.。~～")
 
 
 COVER: Final = Words(

@@ -13,7 +13,6 @@ from musicq_async.media.names.characters import INVISIBLE
 from musicq_async.media.names.memory import remembered
 
 _SLASHED_MV: Final = re.compile(r"([Mm])(?<![A-Za-z].)/([Vv])(?![A-Za-z])")
-_SPACES: Final = re.compile(r"\s+")
 
 PieceKind = Literal["text", "label", "square", "round", "book", "corner", "quote"]
 
@@ -59,15 +58,19 @@ class Piece:
 
 def tidied(title: str) -> str:
     """Return the title without markup, pictures and invisible characters, in NFC, with single spaces."""
-    text = html.unescape(_EMPHASIS.sub("", title))
-    text = unicodedata.normalize("NFC", INVISIBLE.sub("", _PICTURES.sub(" ", text)))
+    text = unicodedata.normalize("NFC", INVISIBLE.sub("", _PICTURES.sub(" ", _unmarked(title))))
     text = _SLASHED_MV.sub(r"\1\2", text) if "/" in text else text
-    return _SPACES.sub(" ", text).strip(" " + _EDGES)
+    return " ".join(text.split()).strip(" " + _EDGES)
 
 
 def plain_title(title: str) -> str:
     """Return the title as a reader sees it: entities and markup resolved, nothing dropped."""
-    return _SPACES.sub(" ", unicodedata.normalize("NFC", html.unescape(_EMPHASIS.sub("", title)))).strip()
+    return " ".join(unicodedata.normalize("NFC", _unmarked(title)).split())
+
+
+@remembered
+def _unmarked(title: str) -> str:
+    return html.unescape(_EMPHASIS.sub("", title))
 
 
 def cut(title: str) -> list[Piece]:

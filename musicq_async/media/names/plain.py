@@ -76,7 +76,10 @@ def without_edge_noise(text: str) -> str:
 def without_empty_parts(text: str) -> str:
     """Drop what stands between separators and says nothing of the song: a channel, a show, 插曲."""
     for separator, _ in _SPACED:
-        places = [0, *(end for match in separator.finditer(text) for end in (match.start(), match.end())), len(text)]
+        inner = [end for match in separator.finditer(text) for end in match.span()]
+        if not inner:
+            continue
+        places = [0, *inner, len(text)]
         parts = [(places[at], places[at + 1]) for at in range(0, len(places) - 1, 2)]
         telling = [place for place in parts if not _says_nothing(trimmed_title(text[place[0] : place[1]]))]
         if telling and len(telling) < len(parts):

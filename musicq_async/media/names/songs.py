@@ -75,11 +75,13 @@ class Line:
 
 def find_songs(line: Line, clues: Clues, names: Names) -> None:
     """Mark the songs and the works of a line; the words that belong to a work become a source tag."""
-    for kinds in ({"label"}, {"book"}, {"corner"}, {"quote"}):
-        quoted = [index for index, piece in enumerate(line.pieces) if piece.kind in kinds]
+    if not any(piece.kind in _QUOTING for piece in line.pieces):
+        return
+    for kind in ("label", "book", "corner", "quote"):
+        quoted = [index for index, piece in enumerate(line.pieces) if piece.kind == kind]
         works = [index for index in quoted if piece_is_work(line, index, quoted)]
         songs = [index for index in quoted if index not in works]
-        if kinds == {"quote"}:
+        if kind == "quote":
             songs = [index for index in songs if not _is_lyric(line, index)]
         line.works.extend(works)
         if len(songs) == 1 and is_work(line.pieces[songs[0]].text) and _has_another_title(line, names):
