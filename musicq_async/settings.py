@@ -21,7 +21,15 @@ from musicq_async.errors import SettingsError
 PREFIX: Final = "MUSICQ_"
 CONFIG_NAME: Final = "musicq.toml"
 
-Namespace = Annotated[str, msgspec.Meta(pattern=r"^[^{}\x00\s]+$")]
+_WANTED: Final = {
+    r"^https?://[^\s/?#@]+(/[^\s?#]*)?$": "give an http:// or https:// address without user name and query",
+    r"^[^{}\x00\s]+$": "give a word without braces and blanks",
+}
+"""What a text must look like, for the machine and in words."""
+_BASE, _WORD = _WANTED
+WebBase = Annotated[str, msgspec.Meta(pattern=_BASE)]
+"""An address that paths are put behind."""
+Namespace = Annotated[str, msgspec.Meta(pattern=_WORD)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 PositiveSeconds = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -75,10 +83,10 @@ class HttpSettings(_Section, frozen=True, kw_only=True):
 class BilibiliSettings(_Section, frozen=True, kw_only=True):
     """How Bilibili is reached. The addresses are settings for the sake of tests and ``demo``."""
 
-    api_url: str = "https://api.bilibili.com"
-    www_url: str = "https://www.bilibili.com"
-    passport_url: str = "https://passport.bilibili.com"
-    short_url: str = "https://b23.tv"
+    api_url: WebBase = "https://api.bilibili.com"
+    www_url: WebBase = "https://www.bilibili.com"
+    passport_url: WebBase = "https://passport.bilibili.com"
+    short_url: WebBase = "https://b23.tv"
     media_hosts: tuple[str, ...] = ()
     """Further hosts (``name`` or ``name:port``) that media and pictures may be fetched from."""
     cookie: str = ""
@@ -292,4 +300,5 @@ def _checked(layers: list[Layer]) -> dict[str, Any]:
 def _readable(error: msgspec.ValidationError, origin: str) -> str:
     what, _, where = str(error).partition(" - at `$.")
     name = where.rstrip("`") or "settings"
+    what = next((words for pattern, words in _WANTED.items() if repr(pattern) in what), what)
     return f"{name}: {what[:1].lower()}{what[1:]} (from {origin})"

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 
 from musicq_async.bilibili.credentials import Credentials, parse_cookie
-from musicq_async.errors import SettingsError
+from musicq_async.errors import InvalidParams, SettingsError
 
 _MAX_SIZE: Final = 64 * 1024
 
@@ -25,7 +25,12 @@ class CookieFile:
     async def load(self) -> Credentials | None:
         """Return the session, ``None`` if there is none. Raises `SettingsError` for a file that cannot be read."""
         text = await anyio.to_thread.run_sync(self._read)
-        return parse_cookie(text) if text else None
+        try:
+            return parse_cookie(text) if text else None
+        except InvalidParams:
+            raise SettingsError(
+                f"the session in {self._path} cannot be read; log in again with 'musicq login', or remove the file"
+            ) from None
 
     async def save(self, credentials: Credentials) -> None:
         """Write the session and put it on the disk; a crash leaves the old or the new one. Finished when cancelled."""

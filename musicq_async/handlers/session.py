@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import anyio
 
-from musicq_async.errors import LoginRequired, MusicqError
+from musicq_async.errors import InvalidParams, LoginRequired, MusicqError, SettingsError
 from musicq_async.observe.secrets import register_secret
 from musicq_async.ports import PublicStore
 from musicq_async.settings import BilibiliSettings, session_path
@@ -90,6 +90,7 @@ class Session:
             place, value = "file", await self._in_file()
         if value and value != self._registered:
             register_secret(value)
+            _check(value, place)
             self._registered = value
         return (place, value) if value else ("nowhere", None)
 
@@ -108,3 +109,14 @@ class Session:
             await self._store.set_public(COOKIE_KEY, fresh.text)
         else:
             await CookieFile(session_path(self._settings)).save(fresh)
+
+
+def _check(cookie: str, place: Place) -> None:
+    """Refuse what can be no cookie, and say where it stands; a file has been checked as it was read."""
+    from musicq_async.bilibili.credentials import parse_cookie  # noqa: PLC0415 - like the client
+
+    try:
+        parse_cookie(cookie)
+    except InvalidParams as error:
+        where = "bilibili.cookie" if place == "setting" else f"the public store's {COOKIE_KEY}"
+        raise SettingsError(f"{where}: {error}") from None

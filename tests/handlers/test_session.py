@@ -54,6 +54,22 @@ async def test_a_session_is_renewed_when_the_site_asks_and_saved_where_it_was(si
         assert (await (await app.library.client()).whoami()).logged_in
 
 
+@pytest.mark.parametrize("place", ["the session in", "bilibili.cookie: ", "the public store's bilibili_cookie: "])
+async def test_a_cookie_that_is_none_is_refused_with_the_place_where_it_stands(opened, run, cookie_file, place):
+    wishes = {"cookie_file": str(cookie_file)}
+    if "session" in place:
+        cookie_file.write_text("hello canary\n")
+        place = f"the session in {cookie_file}"
+    elif "bilibili.cookie:" in place:
+        wishes["cookie"] = "hello canary"
+    async with opened(bilibili=wishes) as app:
+        if "store" in place:
+            await app.queue.set_public(COOKIE_KEY, "hello canary")
+        told = (await run(app, "refresh_login"))["error_message"]
+    assert told.startswith(f"SettingsError: {place}")
+    assert "canary" not in told
+
+
 async def test_a_renewed_session_is_saved_before_the_old_one_ends(site, opened, run):
     session = site.login()
     site.site.refresh_due = True

@@ -172,6 +172,11 @@ def test_a_path_may_be_given_as_a_path(tmp_path):
         ({"http": {"connect_timeout": 0}}, r"http\.connect_timeout"),
         ({"http": {"nothing": 1}}, "nothing"),
         ({"bilibili": {"api_rate": 0}}, r"bilibili\.api_rate"),
+        ({"bilibili": {"api_url": "notaurl"}}, r"bilibili\.api_url: give an http:// or https:// address"),
+        ({"bilibili": {"short_url": "ftp://x"}}, r"bilibili\.short_url: give an http"),
+        ({"bilibili": {"www_url": "https://"}}, r"bilibili\.www_url: give an http"),
+        ({"bilibili": {"passport_url": "https://u:p@host"}}, r"bilibili\.passport_url: give an http"),
+        ({"redis": {"namespace": "a b"}}, r"redis\.namespace: give a word"),
         ({"concurency": 3}, "concurency"),
     ],
 )
