@@ -129,7 +129,7 @@ class Janitor:
         try:
             result = await work()
         except Exception as error:  # noqa: BLE001 - the next round tries again, whatever it was
-            self._outage.failed(error)
+            self._outage.failed(error, doing=work)
             return None
-        self._outage.over()
+        self._outage.over(doing=work)
         return result

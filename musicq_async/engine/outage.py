@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Final
 
 from musicq_async.errors import MusicqError
@@ -15,19 +15,24 @@ LONGEST_WAIT: Final = 2.0
 
 
 class Outage:
-    """One backend, as one user of it finds it."""
+    """One backend, as one user of it finds it.
+
+    It may do some of what is asked and not the rest: a full disk is read. So it is over when all that failed has worked.
+    """
 
     def __init__(self, *, sink: EventSink, what: str, redact: Callable[[str], str] = str) -> None:
         self._sink = sink
         self._what = what
         self._redact = redact
         self._failures = 0
+        self._failing: set[Hashable] = set()
         self.is_on = False
-        """Whether the last call failed."""
+        """Whether something failed that has not worked since."""
 
-    def failed(self, error: BaseException) -> float:
-        """Note a failed call, tell of the first one, and return the seconds to wait."""
+    def failed(self, error: BaseException, doing: Hashable = None) -> float:
+        """Note that a call failed while ``doing`` something, tell of the first one, and return the seconds to wait."""
         self._failures += 1
+        self._failing.add(doing)
         self.is_on = True
         if self._failures == 1:
             text = str(error) if isinstance(error, MusicqError) else repr(error)
@@ -39,7 +44,10 @@ class Outage:
         """Seconds before the next try."""
         return min(FIRST_WAIT * 2.0 ** min(self._failures - 1, 10), LONGEST_WAIT) if self._failures else 0.0
 
-    def over(self) -> None:
-        """Note a call that worked."""
-        self._failures = 0
-        self.is_on = False
+    def over(self, doing: Hashable = None) -> bool:
+        """Note that ``doing`` something worked, or is given up; return whether nothing fails any more."""
+        self._failing.discard(doing)
+        if not self._failing:
+            self._failures = 0
+            self.is_on = False
+        return not self.is_on

@@ -301,8 +301,7 @@ class Workers:
 
     def _is_reached(self) -> None:
         """Note that the backend answers."""
-        if self._outage.is_on:
-            self._outage.over()
+        if self._outage.is_on and self._outage.over():
             self._look()
 
     async def _begun(self, leases: list[Lease]) -> Lease | None:
@@ -372,7 +371,8 @@ class Workers:
             if not run.is_lost:
                 following = await self._settle(run, change, goes_on=goes_on)
         finally:
-            del self._runs[task.task_id]
+            if self._runs.get(task.task_id) is run:  # it may have been lost, and run here again by now
+                del self._runs[task.task_id]
             if task.task_type in self._claims.limited:
                 self._line.notify(more=True)
             if self._watchers:
@@ -408,15 +408,16 @@ class Workers:
     async def _settle_later(self, run: Run, change: Change, error: Exception) -> None:
         """Go on trying, however long the backend is away: only the backend knows whether the lease is lost."""
         while not isinstance(error, LeaseLost):
-            await self._clock.sleep(self._outage.failed(error))
+            await self._clock.sleep(self._outage.failed(error, doing=run))
             try:
                 await self._queue.settle(run.lease, change)
             except Exception as another:  # noqa: BLE001 - a worker outlives whatever its backend does
                 error = another
             else:
-                self._outage.over()
-                self._look()
+                if self._outage.over(doing=run):
+                    self._look()
                 return
+        self._outage.over(doing=run)
         self._was_lost(run)
 
     def _was_lost(self, run: Run) -> None:

@@ -13,7 +13,7 @@ import pytest
 from musicq_async.errors import BackendUnavailable, LeaseLost
 from musicq_async.model.event import Completed, Failed, Returned, Started, Warned
 from musicq_async.model.lifecycle import settle
-from musicq_async.model.outcome import Crash
+from musicq_async.model.outcome import Crash, Interruption
 from musicq_async.model.task import TaskState
 
 pytestmark = pytest.mark.anyio
@@ -79,6 +79,38 @@ async def test_a_settle_that_fails_is_made_again_until_it_is_accepted(engine, ha
         assert ((await running.task(task_id)).result, runs) == ("kept", [1])
 
 
+async def test_a_backend_that_reads_and_does_not_settle_is_told_of_once(engine, handlers):
+    handlers.register("noop", lambda params: 1)
+    async with engine(wrap=Faulty, poll_interval=0.01, concurrency=2) as running:
+        running.queue.away = {"settle", "exchange"}
+        await running.push("noop")
+        await until(lambda: running.queue.calls.get("settle", 0) > 1)
+        for _ in range(3):
+            await running.push("noop")
+            await anyio.sleep(0.1)
+        assert running.queue.calls["claim"] < 30
+        assert len(running.events.of(Warned)) == 1
+        running.queue.away = set()
+        await until(lambda: len(running.events.of(Completed)) == 4)
+
+
+async def test_a_janitor_that_can_do_one_thing_and_not_another_tells_of_it_once(engine, handlers):
+    async with engine(wrap=Faulty, poll_interval=0.01, sweep_interval=0.01) as running:
+        running.queue.away = {"purge"}
+        for _ in range(3):
+            calls = dict(running.queue.calls)
+            running.signal.due(1)
+            await until(
+                lambda calls=calls: all(running.queue.calls[name] > calls[name] for name in ("purge", "promote"))
+            )
+        assert len(running.events.of(Warned)) == 1
+        running.queue.away = set()
+        calls = running.queue.calls["purge"]
+        await until(lambda: running.queue.calls["purge"] > calls + 1)
+        running.queue.away = {"purge"}
+        await until(lambda: len(running.events.of(Warned)) == 2)
+
+
 async def test_the_answer_of_a_worker_that_lost_its_lease_is_dropped(engine, handlers):
     release = anyio.Event()
 
@@ -101,6 +133,36 @@ async def test_the_answer_of_a_worker_that_lost_its_lease_is_dropped(engine, han
         assert (task.status, task.lease_token) == (TaskState.RUNNING, lease.token)
         assert len(running.events.of(Warned)) == 1
         assert not running.events.of(Completed)
+
+
+async def test_a_worker_that_gets_its_own_lost_task_again_keeps_it_apart_from_the_stale_run(engine, handlers):
+    release = anyio.Event()
+    runs = []
+
+    @handlers.register("again")
+    async def again(params):
+        runs.append(1)
+        if len(runs) == 1:
+            running.queue.away = {"settle", "exchange"}
+        else:
+            await release.wait()
+        return len(runs)
+
+    async with engine(wrap=Faulty, poll_interval=0.01, concurrency=2) as running:
+        task_id = await running.push("again")
+        await until(lambda: running.queue.calls.get("settle", 0) > 0)
+        task = await running.task(task_id)
+        change = settle(task, Interruption(), now_ms=0, draw=0.0, max_crashes=9)
+        assert await running.memory.change(task, change)
+        await until(lambda: len(runs) == 2)
+        running.queue.away = set()
+        await until(lambda: any("another worker" in each.message for each in running.events.of(Warned)))
+        await anyio.sleep(0)
+        assert running.workers.running == 1, "its lease is renewed"
+        release.set()
+        await running.idle()
+        assert (await running.task(task_id)).result == 2
+        assert not any("broke" in each.message for each in running.events.of(Warned))
 
 
 async def test_a_handler_is_cancelled_when_its_lease_is_found_lost(engine, handlers):
