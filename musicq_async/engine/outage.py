@@ -17,7 +17,7 @@ LONGEST_WAIT: Final = 2.0
 class Outage:
     """One backend, as one user of it finds it.
 
-    It may do some of what is asked and not the rest: a full disk is read. So it is over when all that failed has worked.
+    It may do some of what is asked and not the rest: a full disk is read. It is over when all that failed has worked.
     """
 
     def __init__(self, *, sink: EventSink, what: str, redact: Callable[[str], str] = str) -> None:
