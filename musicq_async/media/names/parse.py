@@ -45,7 +45,7 @@ def parse_name(stem: str, *, order: Order = "title-artist", names: Names = NAMES
     ``names`` is the dictionary of names with unusual characters. Never raises: what has no `` - `` is all title.
     ``format_name`` of the result gives the name back.
     """
-    name = _without_extension(unicodedata.normalize("NFC", stem).strip())
+    name = without_extension(unicodedata.normalize("NFC", stem).strip())
     title, artist = split_sides(name, order)
     artists, lossy = _restored_artists(artist, names)
     title, found = peeled(title)
@@ -60,7 +60,8 @@ def parse_name(stem: str, *, order: Order = "title-artist", names: Names = NAMES
     return SongName(stem, title, artists, tuple(tags), lossy)
 
 
-def _without_extension(name: str) -> str:
+def without_extension(name: str) -> str:
+    """Return a name without the endings of audio, video and picture files."""
     while (shorter := _EXTENSION.sub("", name)) != name:
         name = shorter
     return name

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from musicq_async.media.names.characters import INVISIBLE
 from musicq_async.media.names.memory import remembered
+from musicq_async.media.names.parse import without_extension
 
 _SLASHED_MV: Final = re.compile(r"([Mm])(?<![A-Za-z].)/([Vv])(?![A-Za-z])")
 
@@ -57,10 +58,10 @@ class Piece:
 
 
 def tidied(title: str) -> str:
-    """Return the title without markup, pictures and invisible characters, in NFC, with single spaces."""
+    """Return the title without markup, pictures, invisible characters and file ending, in NFC, with single spaces."""
     text = unicodedata.normalize("NFC", INVISIBLE.sub("", _PICTURES.sub(" ", _unmarked(title))))
     text = _SLASHED_MV.sub(r"\1\2", text) if "/" in text else text
-    return " ".join(text.split()).strip(" " + _EDGES)
+    return without_extension(" ".join(text.split()).strip(" " + _EDGES))
 
 
 def plain_title(title: str) -> str:

@@ -78,7 +78,7 @@ def find_songs(line: Line, clues: Clues, names: Names) -> None:
     if not any(piece.kind in _QUOTING for piece in line.pieces):
         return
     for kind in ("label", "book", "corner", "quote"):
-        quoted = [index for index, piece in enumerate(line.pieces) if piece.kind == kind]
+        quoted = [index for index, piece in enumerate(line.pieces) if piece.kind == kind and not _is_remark(piece)]
         works = [index for index in quoted if piece_is_work(line, index, quoted)]
         songs = [index for index in quoted if index not in works]
         if kind == "quote":
@@ -102,6 +102,11 @@ def find_songs(line: Line, clues: Clues, names: Names) -> None:
         line.guessed = bool(named)
     for index in line.works:
         _take_source(line, index, clues)
+
+
+def _is_remark(piece: Piece) -> bool:
+    """Say whether angle brackets, which quote songs in Korea, hold words like OST, or a number."""
+    return piece.opening in {"<", "＜"} and bool(only_noise(piece.text) or THEME.fullmatch(piece.text))
 
 
 def _has_another_title(line: Line, names: Names) -> bool:
