@@ -107,8 +107,8 @@ class GroupCommit:
     async def _drain(self, key: Hashable, lane: _Lane) -> None:
         with anyio.CancelScope(shield=True):
             try:
-                await asyncio.sleep(0)  # whoever this turn wakes may have an item too
                 while lane.waiting:
+                    await asyncio.sleep(0)  # whoever this turn wakes may have an item too
                     size = min(len(lane.waiting), LARGEST_BATCH)
                     await self._run([lane.waiting.popleft() for _ in range(size)])
             finally:
