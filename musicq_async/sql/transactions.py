@@ -26,7 +26,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 
 from musicq_async.errors import BackendError
 from musicq_async.sql.address import Address
-from musicq_async.sql.faults import CommitUnknown
+from musicq_async.sql.faults import CommitUnknown, Fault, fault_of
 
 Result = TypeVar("Result")
 Unit = Callable[[Connection], Result]
@@ -174,7 +174,12 @@ class ServerTransactions:
     async def write(self, unit: Unit[Result]) -> Result:
         """Run a unit in one transaction."""
         async with self._writes.connect() as connection:
-            return await connection.run_sync(_transact, unit)
+            try:
+                return await connection.run_sync(_transact, unit)
+            except DBAPIError as error:
+                if fault_of(error) is Fault.REFUSED:  # it may stay so for this session alone: after a failover
+                    await connection.invalidate()
+                raise
 
     async def close(self) -> None:
         """Close every connection."""
