@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
-
-_UNSEEN: Final = dict.fromkeys(sign for sign in (*range(32), *range(127, 160)) if chr(sign) not in "\t\n\r")
+from typing import Any
 
 
 class Reader:
@@ -27,14 +25,11 @@ class Reader:
         return next((self.fields[name] for name in names if self.fields.get(name) is not None), None)
 
     def text(self, *names: str) -> str:
-        """Return a text; a number is written out, anything else is empty.
-
-        Never holds a lone surrogate, or a control character that is neither a tab nor a line's end.
-        """
+        """Return a text; a number is written out, anything else is empty. Never holds a lone surrogate."""
         value = self.value(*names)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             value = str(value)
-        return value.encode("utf-8", "replace").decode().translate(_UNSEEN) if isinstance(value, str) else ""
+        return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
     def integer(self, *names: str) -> int | None:
         """Return a 64-bit whole number, also from a text or a float; ``None`` if there is none."""

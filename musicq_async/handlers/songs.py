@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 KEY_TAG: Final = "MUSICQ_ID"
 """Tag of a file that holds its key in the archive."""
+_UNSEEN: Final = dict.fromkeys(sign for sign in (*range(32), *range(127, 160)) if chr(sign) not in "\t\n\r")
 _LAST_SECOND: Final = 253_402_300_800
 """Of the year 9999."""
 
@@ -34,6 +35,7 @@ def song_of(item: Item, music: Music | None = None) -> SongName:
 
     A recognised song names the artists where the title does not, unless the title says that somebody else sings.
     """
+    item = _seen(item)
     uploader = (item.uploader.name,) if item.uploader.name else ()
     if item.kind == "song":
         return SongName(raw=item.title, title=item.title, artists=item.artists or uploader, tags=(), lossy=False)
@@ -45,6 +47,17 @@ def song_of(item: Item, music: Music | None = None) -> SongName:
     if recognised and artists in {(), uploader} and not read.original_artists:
         artists = recognised
     return SongName(raw=item.title, title=read.title, artists=artists or uploader, tags=read.tags, lossy=False)
+
+
+def _seen(item: Item) -> Item:
+    """Return an item without the control characters in its names, which no tag of a file can hold."""
+    return replace(
+        item,
+        title=item.title.translate(_UNSEEN),
+        part_title=item.part_title.translate(_UNSEEN),
+        artists=tuple(name.translate(_UNSEEN) for name in item.artists),
+        uploader=replace(item.uploader, name=item.uploader.name.translate(_UNSEEN)),
+    )
 
 
 async def words_of(client: BilibiliClient, item: Item, song: SongName, *, ask: bool) -> Words:

@@ -216,10 +216,6 @@ def test_a_lone_surrogate_never_gets_through() -> None:
     assert Reader({"a": "x\ud800y"}).text("a").encode() == b"x?y"
 
 
-def test_control_characters_are_no_part_of_a_text() -> None:
-    assert Reader({"a": "夜\t航\n星\x07的\x00歌\x9b"}).text("a") == "夜\t航\n星的歌"
-
-
 FIELDS = [
     "bvid", "aid", "id", "cid", "title", "pages", "page", "part", "duration", "owner", "upper", "mid", "name", "type", "attr", "medias", "info",
     "episodes", "section", "badge", "subtitle", "subtitles", "view_points", "from", "to", "body", "content", "ugc", "first_cid", "list", "forward",

@@ -305,6 +305,13 @@ async def test_fetching_a_list_by_hand_spares_the_calls_for_words(site, settings
     assert site.asked(path="/x/player/wbi/v2")
 
 
+async def test_a_title_with_control_characters_reads_the_same_in_the_answer_and_in_the_file(site, settings):
+    part = SitePart(cid=77_001, seconds=1.0)
+    video = site.catalogue.add(SiteVideo(aid=77, title="夜\t航\n星\x07的\x00歌\x9b", parts=(part,)))
+    (row,) = await fetch([video.bvid], settings=settings())
+    assert (row["title"], (await read_tags(row["path"])).tags.title) == ("夜 航 星的歌", "夜 航 星的歌")
+
+
 async def test_a_video_that_cannot_be_had_is_still_named(site, settings):
     site.fail("/x/web-interface/view", with_=Fault(code=-404))
     (row,) = await fetch(["https://www.bilibili.com/video/BV17x411w7KC?p=2"], settings=settings())
