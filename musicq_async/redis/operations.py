@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from musicq_async.model.task import Lease
 from musicq_async.redis.connection import TASKS
-from musicq_async.redis.lanes import Operation, Spread, each
+from musicq_async.redis.operation import Operation, Spread, each
 from musicq_async.redis.rows import lease_of
 
 

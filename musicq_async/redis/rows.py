@@ -7,53 +7,18 @@ are joined and read as a `Task` in one go; where a name stands twice, the later 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from musicq_async.errors import InvalidTask, UsageError
+from musicq_async.model.json_text import json_text
 from musicq_async.model.lifecycle import Change
 from musicq_async.model.task import Lease, NewTask, Task, TaskState
 from musicq_async.model.unique import MODES, REPLACING, window_ms
 
-LARGEST_TEXT: Final = 6 * 1024 * 1024
-"""Bytes of one JSON value, as on the other durable backends."""
-
-_encoder: Final = msgspec.json.Encoder()
 _tasks: Final = msgspec.json.Decoder(Task)
-_values: Final = msgspec.json.Decoder()
-
-
-def json_text(value: Any, field: str) -> str:
-    """Write a value as JSON. Raises `UsageError` where it is none, or too large."""
-    try:
-        data = _encoder.encode(value)
-    except UnicodeEncodeError:
-        data = json.dumps(msgspec.to_builtins(value)).encode()  # half a surrogate pair: kept as an escape
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise UsageError(f"{field} cannot be written as JSON: {error}") from error
-    if len(data) > LARGEST_TEXT:
-        raise UsageError(f"{field} takes {len(data)} bytes as JSON, over the limit of {LARGEST_TEXT}")
-    return data.decode()
-
-
-def json_value(text: str) -> Any:
-    """Read JSON, also what Python's own writer makes beyond the standard."""
-    try:
-        return _values.decode(text)
-    except msgspec.DecodeError:
-        return json.loads(text)
-
-
-def is_finite(value: Any) -> bool:
-    """Whether no number in a JSON value is NaN or infinite: they would be written as null."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict):
-        return all(is_finite(each) for each in value.values())
-    return not isinstance(value, list | tuple | set | frozenset) or all(is_finite(each) for each in value)
 
 
 def _text_of_task(value: Any, field: str) -> str:

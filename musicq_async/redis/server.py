@@ -15,17 +15,16 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from musicq_async.errors import BackendError, NotRunning, SettingsError, UsageError
+from musicq_async.lane import Call, Lane
 from musicq_async.ports import Clock
 from musicq_async.redis.address import Address, read_address
 from musicq_async.redis.check import check_answer
 from musicq_async.redis.connection import Command, ScriptConnection
 from musicq_async.redis.faults import Fault, fault_of, renamed
-from musicq_async.redis.lanes import Entry, Lane, Operation
+from musicq_async.redis.operation import Operation
 
 NAMESPACE: Final = "musicq"
 LAST_WAIT: Final = 1.0
-CANCEL_PATIENCE: Final = 5.0
-"""Seconds that a cancelled caller waits for a call that has gone to the server."""
 SCRIPT_TRIES: Final = 3
 
 _pack: Final = msgspec.msgpack.Encoder().encode
@@ -116,7 +115,7 @@ class RedisServer:
         Raises `BackendUnavailable` at once where the server cannot be reached or is loading its data, `BackendError`
         where it may drop data (unless ``allow_volatile``), is too old, a cluster's node, a replica, or no Redis.
         """
-        await self._submitted(Entry(INFO, b"", None, size=0, on_abandoned=None))
+        await self._lane(INFO).answer(Call((INFO, b""), None))
 
     async def submit(
         self,
@@ -134,55 +133,38 @@ class RedisServer:
         """
         if not self._is_open:
             raise self._closed()
-        return await self._submitted(Entry(operation, head, item, size=size, on_abandoned=on_abandoned))
-
-    async def _submitted(self, entry: Entry) -> Any:
-        lane = self._lane(entry.operation.lane)
-        lane.put(entry)
-        try:
-            return await entry.waiter
-        except asyncio.CancelledError:
-            if not entry.abandon():
-                await self._until_finished(entry)
-            lane.withdraw(entry)
-            raise
+        call = Call((operation, head), item, size=size, on_abandoned=on_abandoned)
+        return await self._lane(operation).answer(call)
 
     def post(self, operation: Operation, item: Any) -> None:
         """Have ``operation`` done for ``item`` some time soon; nobody waits, and a failure is dropped."""
         if self._group is not None:
-            entry = Entry(operation, b"", item, size=0, on_abandoned=None)
-            entry.waiter.cancel()
-            self._lane(operation.lane).put(entry)
+            self._lane(operation).post(Call((operation, b""), item))
 
-    def _lane(self, name: str) -> Lane:
-        lane = self._lanes.get(name)
+    def _lane(self, operation: Operation) -> Lane:
+        lane = self._lanes.get(operation.lane)
         if lane is None:
             if self._group is None:
                 raise self._closed()
-            connection = self._connections[name] = ScriptConnection(self.address, clock=self.clock)
+            connection = self._connections[operation.lane] = ScriptConnection(self.address, clock=self.clock)
 
-            async def run(batch: list[Entry]) -> None:
+            async def run(batch: list[Call]) -> None:
                 await self._run(connection, batch)
 
-            lane = self._lanes[name] = Lane(run, group=self._group)
+            lane = self._lanes[operation.lane] = Lane(run, group=self._group, clock=self.clock)
         return lane
 
     def _closed(self) -> NotRunning:
         return NotRunning(f"{self.address} is not open; use it inside 'async with open_redis(...)'")
 
-    async def _until_finished(self, entry: Entry) -> None:
-        entry.finished = asyncio.get_running_loop().create_future()
-        with anyio.CancelScope(shield=True), self.clock.move_on_after(CANCEL_PATIENCE):
-            await entry.finished
-
-    async def _run(self, connection: ScriptConnection, batch: list[Entry]) -> None:
-        """Resolve every entry of a batch."""
-        calls: dict[tuple[Operation, bytes], _Call] = {}
-        for entry in batch:
-            name = entry.operation, entry.head
-            if name not in calls:
-                calls[name] = _Call(entry.operation, entry.head, self.token())
-            calls[name].entries.append(entry)
+    async def _run(self, connection: ScriptConnection, batch: list[Call]) -> None:
+        """Resolve every call of a batch."""
+        calls: dict[tuple[Operation, bytes], _ScriptCall] = {}
+        for call in batch:
+            if call.kind not in calls:
+                operation, head = call.kind
+                calls[call.kind] = _ScriptCall(operation, head, self.token())
+            calls[call.kind].callers.append(call)
         left = list(calls.values())
         tries = 0
         while left:
@@ -191,7 +173,7 @@ class RedisServer:
             if left:
                 await self.clock.sleep(min(LAST_WAIT, 0.005 * 4 ** min(tries - 1, 5)) * (0.5 + random.random()))
 
-    async def _tried(self, connection: ScriptConnection, calls: list[_Call], tries: int) -> list[_Call]:
+    async def _tried(self, connection: ScriptConnection, calls: list[_ScriptCall], tries: int) -> list[_ScriptCall]:
         """Try the calls; return those to be tried again."""
         now_ms = self.clock.time_ms()
         answers: Sequence[Any]
@@ -201,7 +183,7 @@ class RedisServer:
             answers = [error] * len(calls)
             for call in calls:
                 call.maybe_done = True
-        again: list[_Call] = []
+        again: list[_ScriptCall] = []
         for call, answer in zip(calls, answers, strict=True):
             if not isinstance(answer, Exception):
                 self._away_since = None
@@ -212,7 +194,9 @@ class RedisServer:
                 call.fail(answer if fault_of(answer) is None else renamed(answer, self.address), answer)
         return again
 
-    async def _worth_another(self, connection: ScriptConnection, call: _Call, error: Exception, tries: int) -> bool:
+    async def _worth_another(
+        self, connection: ScriptConnection, call: _ScriptCall, error: Exception, tries: int
+    ) -> bool:
         fault = fault_of(error)
         if fault is Fault.UNKNOWN_SCRIPT:
             await connection.drop()  # the scripts are sent again with the next connection
@@ -229,16 +213,16 @@ class RedisServer:
         return check_answer(answer, self.address, allow_volatile=self._allow_volatile)
 
 
-class _Call:
-    """One call of a script for some entries."""
+class _ScriptCall:
+    """One call of a script for some callers."""
 
-    __slots__ = ("entries", "head", "maybe_done", "operation", "token")
+    __slots__ = ("callers", "head", "maybe_done", "operation", "token")
 
     def __init__(self, operation: Operation, head: bytes, token: str) -> None:
         self.operation = operation
         self.head = head
         self.token = token
-        self.entries: list[Entry] = []
+        self.callers: list[Call] = []
         self.maybe_done = False
         """Whether it was sent before and its answer lost."""
 
@@ -246,29 +230,29 @@ class _Call:
         operation = self.operation
         if operation is INFO:
             return ("INFO",)
-        items = _pack([entry.item for entry in self.entries])
+        items = _pack([caller.item for caller in self.callers])
         again = b"1" if self.maybe_done else b"0"
         return ("EVALSHA", operation.script, 1, prefix, operation.name, now_ms, again, self.token, self.head, items)
 
     def resolve(self, answer: bytes, server: RedisServer) -> None:
         if self.operation is INFO:
-            for entry in self.entries:
-                entry.resolve(server.check_info(answer))
+            for caller in self.callers:
+                caller.resolve(server.check_info(answer))
             return
         try:
-            results = self.operation.spread(_unpack(answer), [entry.item for entry in self.entries])
+            results = self.operation.spread(_unpack(answer), [caller.item for caller in self.callers])
         except Exception as error:  # noqa: BLE001 - it is handed to whoever waits
             broken = BackendError(f"{server.address} answered what is no answer ({type(error).__name__})")
             self.fail(broken, error)
             return
-        for entry, result in zip(self.entries, results, strict=True):
-            entry.resolve(result)
+        for caller, result in zip(self.callers, results, strict=True):
+            caller.resolve(result)
 
     def fail(self, error: Exception, cause: Exception) -> None:
         if error is not cause:
             error.__cause__ = cause
-        for entry in self.entries:
-            entry.resolve(error)
+        for caller in self.callers:
+            caller.resolve(error)
 
 
 INFO: Final = Operation("info", b"", "look")

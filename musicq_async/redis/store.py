@@ -6,9 +6,9 @@ import math
 from typing import Any, Final
 
 from musicq_async.errors import UsageError
+from musicq_async.model.json_text import finite_json_text, json_value
 from musicq_async.redis.connection import STORE
-from musicq_async.redis.lanes import Operation
-from musicq_async.redis.rows import is_finite, json_text, json_value
+from musicq_async.redis.operation import Operation
 from musicq_async.redis.server import RedisServer
 
 LONGEST_KEY: Final = 255
@@ -41,9 +41,7 @@ class RedisPublicStore:
         Raises ValueError for a bad ``ttl`` and TypeError for a key that is no text, as `MemoryQueue` does, and
         `UsageError` where the value is not JSON, or key or value are too large.
         """
-        text = json_text(value, "value")
-        if "null" in text and not is_finite(value):
-            raise UsageError("value holds a number that JSON cannot write: NaN or infinity")
+        text = finite_json_text(value, "value")
         await self._server.submit(_SET, (_checked_key(key), text, self._end(ttl)), size=len(text))
 
     def _end(self, ttl: float | None) -> int | bool:

@@ -11,13 +11,14 @@ import msgspec
 
 from musicq_async.errors import DuplicateTask, LeaseLost
 from musicq_async.model import lifecycle
+from musicq_async.model.json_text import json_text
 from musicq_async.model.lifecycle import Change
 from musicq_async.model.limit import Limit
 from musicq_async.model.task import FINISHED, Lease, NewTask, Task, TaskState
 from musicq_async.ports import Heartbeat, TaskFilter, Wakeup
 from musicq_async.redis import operations as op
 from musicq_async.redis.operations import Claimed
-from musicq_async.redis.rows import change_item, json_text, new_task_item, task_of, whole_task_item
+from musicq_async.redis.rows import change_item, new_task_item, task_of, whole_task_item
 from musicq_async.redis.server import RedisServer
 
 AT_ONCE: Final = 500

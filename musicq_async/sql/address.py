@@ -43,9 +43,9 @@ class Address:
 
     @property
     def path(self) -> str | None:
-        """SQLite only: the file, or ``None`` for a database in memory."""
+        """The file of a SQLite database, else ``None``: a server's database, or one in memory."""
         name = self.url.database
-        return None if not name or name == ":memory:" else name
+        return name if self.kind == "sqlite" and name and name != ":memory:" else None
 
     def __str__(self) -> str:
         if self.kind == "sqlite":

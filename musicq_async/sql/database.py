@@ -17,10 +17,11 @@ from anyio.abc import TaskGroup
 from sqlalchemy import Connection
 
 from musicq_async.errors import NotRunning, UsageError
+from musicq_async.lane import Call
 from musicq_async.ports import Clock
 from musicq_async.sql.address import Address, Kind, read_address
 from musicq_async.sql.faults import CommitUnknown, Fault, fault_of, renamed
-from musicq_async.sql.group_commit import BatchUnit, Entry, GroupCommit
+from musicq_async.sql.group_commit import BatchUnit, GroupCommit
 from musicq_async.sql.transactions import Transactions, Unit, open_transactions
 from musicq_async.sql.upgrade import check_writable, upgrade, version_of
 
@@ -30,8 +31,6 @@ Item = TypeVar("Item")
 TRIES: Final = 12
 """How often a transaction that others were in the way of is done."""
 LAST_WAIT: Final = 1.0
-CANCEL_PATIENCE: Final = 5.0
-"""Seconds that a cancelled caller waits for a write that has begun."""
 
 
 def open_database(url: str, *, clock: Clock, patience: float = 10.0) -> Database:
@@ -81,7 +80,9 @@ class Database:
             raise UsageError("the database drivers run on asyncio only, not on trio; use asyncio.run()") from None
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        self._commits = GroupCommit(self._committed, group=self._group, parallel=self.kind != "sqlite")
+        self._commits = GroupCommit(
+            self._committed, group=self._group, clock=self.clock, parallel=self.kind != "sqlite"
+        )
         return self
 
     async def __aexit__(
@@ -138,30 +139,17 @@ class Database:
         commits = self._commits
         if commits is None:
             raise self._closed()
-        entry = Entry(unit, item, asyncio.get_running_loop().create_future(), on_abandoned)
-        commits.put(entry)
-        try:
-            return await entry.waiter
-        except asyncio.CancelledError:
-            if not entry.abandon():
-                await self._until_finished(entry)
-            commits.withdraw(entry)
-            raise
+        call = Call(unit, item, on_abandoned=on_abandoned)
+        return await commits.lane_of(call).answer(call)
 
     def post(self, unit: BatchUnit, item: Any) -> None:
         """Have ``unit`` do ``item`` some time soon; nobody waits, and a failure is dropped."""
         if self._commits is not None:
-            waiter = asyncio.get_running_loop().create_future()
-            waiter.cancel()
-            self._commits.put(Entry(unit, item, waiter, None))
+            call = Call(unit, item)
+            self._commits.lane_of(call).post(call)
 
     def _closed(self) -> NotRunning:
         return NotRunning(f"{self.address} is not open; use it inside 'async with open_database(...)'")
-
-    async def _until_finished(self, entry: Entry) -> None:
-        entry.finished = asyncio.get_running_loop().create_future()
-        with anyio.CancelScope(shield=True), self.clock.move_on_after(CANCEL_PATIENCE):
-            await entry.finished
 
     async def _alone(self, run: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Run in a task of our own group, so that cancelling the caller leaves the connection in peace."""

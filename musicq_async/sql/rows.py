@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -11,13 +10,11 @@ import msgspec
 from sqlalchemy import Row
 
 from musicq_async.errors import InvalidTask, UsageError
+from musicq_async.model.json_text import LARGEST_TEXT, json_text, json_value
 from musicq_async.model.lifecycle import Change
 from musicq_async.model.schedule import Schedule
 from musicq_async.model.task import ErrorRecord, NewTask, Task, TaskState
 from musicq_async.sql.tables import scheduler_task, task_queue
-
-LARGEST_TEXT: Final = 6 * 1024 * 1024
-"""Bytes of one JSON value; MySQL's packet holds 16 MiB, and escaping may double a text."""
 
 TASK_COLUMNS: Final = tuple(task_queue.c[name] for name in Task.__struct_fields__)
 INSERTED: Final = (
@@ -59,46 +56,8 @@ CHANGED: Final = (
 """Columns that a transition writes: the fields of `Change`."""
 SCHEDULE_COLUMNS: Final = tuple(scheduler_task.c[name] for name in Schedule.__struct_fields__)
 
-_encoder: Final = msgspec.json.Encoder()
-_decoder: Final = msgspec.json.Decoder()
 _errors_decoder: Final = msgspec.json.Decoder(tuple[ErrorRecord, ...])
 _states: Final = {state.value: state for state in TaskState}
-
-
-def json_text(value: Any, field: str) -> str:
-    """Write a value as JSON. Raises `UsageError` where it is none, or too large."""
-    try:
-        data = _encoder.encode(value)
-    except UnicodeEncodeError:
-        data = json.dumps(msgspec.to_builtins(value)).encode()  # half a surrogate pair: kept as an escape
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise UsageError(f"{field} cannot be written as JSON: {error}") from error
-    if len(data) > LARGEST_TEXT:
-        raise UsageError(f"{field} takes {len(data)} bytes as JSON, over the limit of {LARGEST_TEXT}")
-    return data.decode()
-
-
-def is_finite(value: Any) -> bool:
-    """Whether no number in a JSON value is NaN or infinite: they would be written as null."""
-    left = [value]
-    while left:
-        each = left.pop()
-        if isinstance(each, float):
-            if not math.isfinite(each):
-                return False
-        elif isinstance(each, dict):
-            left += each.values()
-        elif isinstance(each, list | tuple | set | frozenset):
-            left += each
-    return True
-
-
-def json_value(text: str) -> Any:
-    """Read JSON, also what Python's own writer makes beyond the standard (NaN)."""
-    try:
-        return _decoder.decode(text)
-    except msgspec.DecodeError:
-        return json.loads(text)
 
 
 def json_object(text: str | None) -> dict[str, Any]:

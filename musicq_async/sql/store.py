@@ -8,8 +8,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
 from musicq_async.errors import UsageError
+from musicq_async.model.json_text import finite_json_text, json_value
 from musicq_async.sql.database import Database
-from musicq_async.sql.rows import is_finite, json_text, json_value
 from musicq_async.sql.tables import LONGEST_KEY, public_store
 
 _p = public_store.c
@@ -30,10 +30,7 @@ class SqlPublicStore:
         Raises ValueError for a bad ``ttl`` and TypeError for a key that is no text, as `MemoryQueue` does, and
         `UsageError` where the value is not JSON, or key or value are too large.
         """
-        text = json_text(value, "value")
-        if "null" in text and not is_finite(value):
-            raise UsageError("value holds NaN or an infinity, which JSON cannot write")
-        row = {"key": _checked_key(key), "value": text, "expires_at_ms": self._end(ttl)}
+        row = {"key": _checked_key(key), "value": finite_json_text(value, "value"), "expires_at_ms": self._end(ttl)}
 
         def unit(connection: Connection) -> None:
             if not connection.execute(_REPLACE, {**row, "old": key}).rowcount:

@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from musicq_async.errors import InvalidTask, LeaseLost, NotRunning, UsageError
 from musicq_async.model import lifecycle
+from musicq_async.model.json_text import json_text
 from musicq_async.model.lifecycle import Change
 from musicq_async.model.limit import Limit
 from musicq_async.model.task import FINISHED, Lease, NewTask, Task, TaskState
@@ -38,7 +39,6 @@ from musicq_async.sql.rows import (
     CHANGED,
     TASK_COLUMNS,
     change_row,
-    json_text,
     new_task_row,
     plain_text,
     task_of,

@@ -19,6 +19,7 @@ from musicq_async.model.outcome import Interruption, Success
 from musicq_async.model.task import NewTask, TaskState
 from musicq_async.ports import TaskFilter
 from musicq_async.sql import SqlPublicStore, SqlScheduleStore, SqlTaskQueue, open_database
+from musicq_async.sql.address import read_address
 from musicq_async.sql.database import TRIES, commit_was_lost
 from musicq_async.sql.faults import CommitUnknown, Fault, fault_of
 
@@ -507,3 +508,9 @@ async def test_full_synchronous_is_honoured(tmp_path) -> None:
 
 def pragma(connection, name: str):
     return connection.execute(text(f"PRAGMA {name}")).scalar()
+
+
+@pytest.mark.parametrize("url", ["mysql://host/music", "postgresql://host/music", "sqlite://", "sqlite:///:memory:"])
+def test_only_a_sqlite_file_has_a_path(url):
+    assert read_address(url).path is None
+    assert read_address("sqlite:///music.db").path == "music.db"
