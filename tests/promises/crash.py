@@ -56,9 +56,7 @@ def arm(text: str) -> None:
     _wrap_async(SqlScheduleStore, "record", lambda written, *_: written and at("after slot commit"))
     _wrap(tasks, "push", lambda *_: at("before push commit"))
     _wrap(tasks, "settle", lambda _, __, settles: [at(f"before {_kind_of(each)} commit") for each in settles])
-    _wrap(
-        SqlTaskQueue, "_claim", lambda claimed, *_: any(each.leases for each in claimed) and at("before claim commit")
-    )
+    _wrap(tasks, "claim", lambda claimed, *_: any(each.leases for each in claimed) and at("before claim commit"))
     _wrap(SqlScheduleStore, "_record", lambda written, *_: written and at("before slot commit"))
 
 

@@ -43,7 +43,7 @@ async def test_a_crash_loses_nothing_and_repeats_only_what_had_its_effect(point,
                 await push(app.queue, fleet.history, ids, task_type)
         node = fleet.start(crash=f"{point}:{turn}", push=ids if pushes else [])
         await fleet.until(lambda: not fleet.lives(node), 20)
-        assert not fleet.history.lines("broke")
+        assert not fleet.history.lines("broke"), fleet.troubles()
         async with fleet.application(workers=2, ahead=ONE_LATER) as app:
             left = [task_id for task_id in ids if task_id not in fleet.history.ids("pushed")]
             await push(app.queue, fleet.history, left)

@@ -16,12 +16,14 @@ RECOVERY = 15.0
 """Seconds after the last kill within which everything has run."""
 
 
-async def storm(fleet: Fleet, *, count: int, every: float, kills: int, nodes: int = 2) -> tuple[int, float]:
+async def storm(
+    fleet: Fleet, *, count: int, every: float, kills: int, work: float = 0.04, nodes: int = 2
+) -> tuple[int, float]:
     """Run ``count`` tasks on nodes that are killed in turn; return the number of kills and how long recovery took.
 
     A third process pushes half of the tasks one by one, and is killed as well.
     """
-    options = {"work": (0.0, 0.04)}
+    options = {"work": (0.0, work)}
     async with fleet.application() as app:
         await fleet.push(app, count // 2)
         running = [fleet.start(**options, name=f"n{number}") for number in range(nodes)]
@@ -69,7 +71,7 @@ async def test_a_storm_of_kills_loses_nothing(kind, fresh_url, tmp_path):
 async def test_a_long_storm_of_kills_loses_nothing(kind, fresh_url, tmp_path):
     url = fresh_url(kind)
     with Fleet(url, tmp_path, max_crashes=20) as fleet:
-        kills, took = await storm(fleet, count=10_000, every=0.9, kills=45)
+        kills, took = await storm(fleet, count=10_000, every=0.9, kills=45, work=0.06)
     assert kills >= 35
     assert took <= 45
     assert_whole(url)
