@@ -101,12 +101,16 @@ class MusicQ:
         pushed = await _sql().push_in_session(session, new, clock=self._clock, on_commit=self._signal.look)
         return [known or task.task_id for known, task in zip(pushed, new, strict=True)]
 
-    async def run_until_idle(self) -> None:
-        """Wait until no task that this process handles is left to run, retries included. See `engine.drain`."""
+    async def run_until_idle(self) -> int:
+        """Wait until no task that this process handles is left to run, retries included. See `engine.drain`.
+
+        Return how many are left: due in over a minute, of a paused type, or of one that nobody here handles.
+        """
         if not self.settings.concurrency:
             raise UsageError("concurrency is 0: this application runs no workers, so nothing would ever become idle")
         types = None if self.settings.queue_url == MEMORY else self.handlers.types
         await until_idle(self._backend, self._workers, clock=self._clock, types=types)
+        return sum((await self._backend.counts(finished=False)).values())
 
     async def nodes(self) -> list[dict[str, Any]]:
         """Return the processes on this database, as dicts: ``node``, ``alive``, ``heartbeat_ms``, ``running``, ..."""

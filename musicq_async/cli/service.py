@@ -58,7 +58,8 @@ async def _serve(settings: Settings, handlers: Handlers | None, *, drain: bool) 
             log_events(app.events)
             if drain:
                 log.info("%s", _greeting(app))
-                await app.run_until_idle()
+                left = await app.run_until_idle()
+                log.info("%s", _left(left))
                 return 0
             with interrupts.asking(on_this_loop(app.stop), patience=settings.shutdown_grace + STUCK):
                 log.info("%s", _greeting(app))  # whoever reads it may ask for the end already
@@ -100,6 +101,12 @@ def _greeting(app: MusicQ) -> str:
         f"{settings.concurrency} workers, "
         f"{'with' if settings.scheduler else 'without'} scheduler, music in {settings.music_dir}"
     )
+
+
+def _left(count: int) -> str:
+    if not count:
+        return "nothing is left to do"
+    return f"{count} unfinished: due later, paused, or handled by nobody here; see musicq tasks and musicq doctor"
 
 
 def load_handlers(where: str) -> Handlers:

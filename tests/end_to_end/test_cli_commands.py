@@ -58,6 +58,13 @@ def test_a_failed_task_shows_why_and_runs_again(musicq, home):
     assert "attempt=1" in text
 
 
+def test_a_drain_says_what_it_leaves_for_later(musicq):
+    assert "nothing is left to do" in musicq("run", "--drain").err
+    musicq("push", "test_task", "--delay", "3600")
+    musicq("push", "nobodys")
+    assert "2 unfinished" in musicq("run", "--drain").err
+
+
 def test_a_schedule_from_add_to_delete(musicq):
     number = musicq("schedule", "add", "new songs", "--type", "test_task", "--every", "1h", "--params", '{"a": 1}').line
     cron = ("--cron", "0 2 * * *", "--timezone", "Asia/Shanghai", "--max-runs", "3", "--paused")
