@@ -33,7 +33,7 @@ from musicq_async.memory.tasks import MemoryTasks
 from musicq_async.model.task import DEFAULT_MAX_RETRIES, TaskState
 from musicq_async.observe.fanout import Events
 from musicq_async.observe.secrets import redact
-from musicq_async.ports import Clock, NodeStore, PublicStore, TaskQueue
+from musicq_async.ports import Clock, NodeStore, PublicStore, Rows, TaskQueue
 from musicq_async.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class MusicQ:
         library: Library,
         workers: Workers,
         backend: TaskQueue,
+        beside: Rows,
         database: Database,
         nodes: NodeStore,
         signal: WorkSignal,
@@ -72,6 +73,7 @@ class MusicQ:
         self.library = library
         self._workers = workers
         self._backend = backend
+        self._beside = beside
         self._database = database
         self._nodes = nodes
         self._signal = signal
@@ -128,12 +130,16 @@ class MusicQ:
     async def export(self, path: str | Path) -> dict[str, int]:
         """Write tasks, schedules, values and archive to a new file; return how many of each. See `dump.export`."""
         tables = _sql().SqlTables(self._database)
-        return await dump.export(Path(path), queue=self._backend, tables=tables, now_ms=self._clock.time_ms())
+        return await dump.export(
+            Path(path), queue=self._backend, beside=self._beside, tables=tables, now_ms=self._clock.time_ms()
+        )
 
     async def restore(self, path: str | Path) -> dict[str, int]:
         """Read what `export` wrote, of whatever database and queue; return how many of each were new."""
         tables = _sql().SqlTables(self._database)
-        return await dump.restore(Path(path), queue=self._backend, tables=tables)
+        return await dump.restore(
+            Path(path), queue=self._backend, pause=self.queue.pause_type, beside=self._beside, tables=tables
+        )
 
     async def run(self) -> None:
         """Serve until `stop` is called or this is cancelled."""
@@ -223,7 +229,7 @@ async def open_musicq(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(_Background(events))
         database = await stack.enter_async_context(_open(settings.database_url, clock))
-        queue, store, connect = await _queue(settings, database, clock, signal, stack)
+        queue, store, beside, connect = await _queue(settings, database, clock, signal, stack)
         archive = _sql().SqlArchive(database)
         library = await stack.enter_async_context(Library(settings, clock=clock, store=store, archive=archive))
         merged = (handlers or Handlers()).merged(builtin_handlers(library))
@@ -267,7 +273,8 @@ async def open_musicq(
             await stack.enter_async_context(scheduler)
         yield MusicQ(
             settings=settings, node=owner, queue=tasks, scheduler=scheduler, handlers=merged, events=events,
-            library=library, workers=workers, backend=queue, database=database, nodes=nodes, signal=signal, clock=clock,
+            library=library, workers=workers, backend=queue, beside=beside, database=database,
+            nodes=nodes, signal=signal, clock=clock,
         )  # fmt: skip
 
 
@@ -443,11 +450,11 @@ async def _open(url: str, clock: Clock) -> AsyncIterator[Database]:
 
 async def _queue(
     settings: Settings, database: Database, clock: Clock, signal: WorkSignal, stack: AsyncExitStack
-) -> tuple[TaskQueue, PublicStore, Any]:
+) -> tuple[TaskQueue, PublicStore, Rows, Any]:
     """Return the queue that the settings name, its public store, and how the lease keeper opens a queue of its own."""
     url, sql = settings.queue_url, _sql()
     if url == MEMORY:
-        return MemoryTasks(clock=clock, wakeup=signal), sql.SqlPublicStore(database), None
+        return MemoryTasks(clock=clock, wakeup=signal), sql.SqlPublicStore(database), sql.SqlTables(database), None
     if _is_redis(url):
         return await _redis_queue(settings, clock, signal, stack)
     try:
@@ -460,12 +467,12 @@ async def _queue(
         async with sql.open_database(url, clock=clock) as second:
             yield sql.SqlTaskQueue(second)
 
-    return sql.SqlTaskQueue(own, wakeup=signal), sql.SqlPublicStore(own), connect
+    return sql.SqlTaskQueue(own, wakeup=signal), sql.SqlPublicStore(own), sql.SqlTables(own), connect
 
 
 async def _redis_queue(
     settings: Settings, clock: Clock, signal: WorkSignal, stack: AsyncExitStack
-) -> tuple[TaskQueue, PublicStore, Any]:
+) -> tuple[TaskQueue, PublicStore, Rows, Any]:
     try:
         from musicq_async import redis  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
@@ -486,7 +493,8 @@ async def _redis_queue(
 
     server = opened()
     await stack.enter_async_context(_held(server, server.check))
-    return redis.RedisTaskQueue(server, wakeup=signal), redis.RedisPublicStore(server), connect
+    store = redis.RedisPublicStore(server)
+    return redis.RedisTaskQueue(server, wakeup=signal), store, store, connect
 
 
 def _max_retries(handlers: Handlers, task_type: str) -> int:

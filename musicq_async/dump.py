@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, Any, Final
 
 import anyio
 import anyio.to_thread
@@ -18,22 +18,23 @@ import msgspec
 
 from musicq_async.errors import BackendError, MusicqError, UsageError
 from musicq_async.model.task import Task
-from musicq_async.ports import TaskFilter, TaskQueue
-
-if TYPE_CHECKING:
-    from musicq_async.sql import SqlTables
+from musicq_async.ports import Rows, TaskFilter, TaskQueue
 
 FORMAT: Final = 1
 PAGE: Final = 500
-SQL_KINDS: Final = ("schedule", "fire", "value", "download", "unique")
+OF_DATABASE: Final = ("schedule", "fire", "download")
+OF_QUEUE: Final = ("value", "unique")
 HEAD: Final = "musicq_export"
+Pause = Callable[[str], Awaitable[None]]
+"""Pauses a type, for workers of this process at once: tasks that come after it must not begin."""
 
 
-async def export(path: Path, *, queue: TaskQueue, tables: SqlTables, now_ms: int) -> dict[str, int]:
+async def export(path: Path, *, queue: TaskQueue, beside: Rows, tables: Rows, now_ms: int) -> dict[str, int]:
     """Write everything to a new file that only its owner may read; return how many of each kind.
 
-    Of a program that runs meanwhile, each row is as it stood when it was read: stop it first to move it. Raises
-    `UsageError` where the file exists, `BackendError` where it cannot be written. Cancelled, it leaves no file.
+    ``beside`` is what the queue's place keeps beside its tasks, ``tables`` what the database does. Of a program that
+    runs meanwhile, each row is as it stood when it was read: stop it first to move it. Raises `UsageError` where the
+    file exists, `BackendError` where it cannot be written. Cancelled, it leaves no file.
     """
     counts: dict[str, int] = {}
     draft = path.with_name(f"{path.name}.part")
@@ -43,7 +44,7 @@ async def export(path: Path, *, queue: TaskQueue, tables: SqlTables, now_ms: int
         file = await anyio.to_thread.run_sync(_create, draft)
         try:
             await _write(file, [{HEAD: FORMAT, "exported_ms": now_ms}])
-            async for kind, page in _everything(queue, tables):
+            async for kind, page in _everything(queue, beside, tables):
                 counts[kind] = counts.get(kind, 0) + len(page)
                 await _write(file, [{"kind": kind, "row": row} for row in page])
             await anyio.to_thread.run_sync(_keep, file, draft, path)
@@ -53,10 +54,11 @@ async def export(path: Path, *, queue: TaskQueue, tables: SqlTables, now_ms: int
     return counts
 
 
-async def _everything(queue: TaskQueue, tables: SqlTables) -> AsyncIterator[tuple[str, list[Any]]]:
-    for kind in SQL_KINDS:
-        async for page in tables.pages(kind):
-            yield kind, page
+async def _everything(queue: TaskQueue, beside: Rows, tables: Rows) -> AsyncIterator[tuple[str, list[Any]]]:
+    for place, kinds in ((tables, OF_DATABASE), (beside, OF_QUEUE)):
+        for kind in kinds:
+            async for page in place.pages(kind):
+                yield kind, page
     yield "paused", sorted(await queue.paused())
     after: str | None = None
     while tasks := await queue.find(TaskFilter(limit=PAGE, after=after)):
@@ -64,7 +66,7 @@ async def _everything(queue: TaskQueue, tables: SqlTables) -> AsyncIterator[tupl
         after = tasks[-1].task_id
 
 
-async def restore(path: Path, *, queue: TaskQueue, tables: SqlTables) -> dict[str, int]:
+async def restore(path: Path, *, queue: TaskQueue, pause: Pause, beside: Rows, tables: Rows) -> dict[str, int]:
     """Read what `export` wrote; return how many of each kind were new.
 
     A task that was running is pending. Raises `UsageError` naming the line that is wrong; the lines before it stay.
@@ -79,7 +81,7 @@ async def restore(path: Path, *, queue: TaskQueue, tables: SqlTables) -> dict[st
                 documents = [_document(line, number + place, path) for place, line in enumerate(lines, start=1)]
                 number += len(lines)
                 for kind, rows in _runs(documents):
-                    new = await _stored(kind, rows, queue=queue, tables=tables)
+                    new = await _stored(kind, rows, queue=queue, pause=pause, beside=beside, tables=tables)
                     counts[kind] = counts.get(kind, 0) + new
         finally:
             with anyio.CancelScope(shield=True):
@@ -97,14 +99,14 @@ def _runs(documents: list[tuple[str, Any]]) -> list[tuple[str, list[Any]]]:
     return runs
 
 
-async def _stored(kind: str, rows: list[Any], *, queue: TaskQueue, tables: SqlTables) -> int:
+async def _stored(kind: str, rows: list[Any], *, queue: TaskQueue, pause: Pause, beside: Rows, tables: Rows) -> int:
     if kind == "task":
         return await queue.restore(rows)
     if kind == "paused":
         for name in rows:
-            await queue.pause(name)
+            await pause(name)
         return len(rows)
-    return await tables.add(kind, rows)
+    return await (beside if kind in OF_QUEUE else tables).add(kind, rows)
 
 
 def _check_head(line: bytes, path: Path) -> None:
@@ -131,7 +133,7 @@ class _Line(msgspec.Struct):
     row: Any
 
 
-_ROWS: Final[dict[str, Any]] = {"task": Task, "paused": str, **dict.fromkeys(SQL_KINDS, dict[str, Any])}
+_ROWS: Final[dict[str, Any]] = {"task": Task, "paused": str, **dict.fromkeys(OF_DATABASE + OF_QUEUE, dict[str, Any])}
 
 
 def _create(path: Path) -> IO[bytes]:

@@ -7,7 +7,7 @@ commit whose answer was lost. All of them may be cancelled at any moment; a writ
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -246,6 +246,19 @@ class PublicStore(Protocol):
 
     async def clear_store(self) -> None:
         """Drop everything."""
+
+
+class Rows(Protocol):
+    """What a place keeps beside its tasks, to be taken out or put in: rows by kind, dicts of plain values.
+
+    Kinds are ``schedule``, ``fire``, ``value``, ``download`` and ``unique``; a place need not have all of them.
+    """
+
+    def pages(self, kind: str) -> AsyncIterator[list[dict[str, Any]]]:
+        """Give all rows of a kind."""
+
+    async def add(self, kind: str, rows: Sequence[dict[str, Any]]) -> int:
+        """Store rows whose key is not there; return how many. Raises `UsageError` for a row that is none."""
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

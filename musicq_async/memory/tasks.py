@@ -447,6 +447,8 @@ class MemoryTasks:
             if task.task_id not in self._tasks:
                 self._restore(task)
                 restored += 1
+        for task in sorted(tasks, key=lambda each: each.position, reverse=True):
+            self._restore_key(task)
         if restored and self._wakeup is not None:
             self._wakeup.notify(restored)
         return restored
@@ -469,6 +471,13 @@ class MemoryTasks:
             line.put(_place(record))
         else:
             self._move(record, state)
+
+    def _restore_key(self, task: Task) -> None:
+        """Give a waiting task its unique key again, unless a later one has it."""
+        key, mode, pushed_ms = task.unique_key, task.unique_mode, task.created_at * 1000
+        if key is None or task.status in FINISHED or self._holder(key, mode, self._clock.time_ms()) is not None:
+            return
+        self._keys[key] = (task.task_id, pushed_ms, pushed_ms + window_ms(mode))
 
     async def promote(self) -> int | None:
         """Make due tasks pending; see `musicq_async.ports.TaskQueue.promote`."""

@@ -15,7 +15,7 @@ import msgspec
 from musicq_async.errors import InvalidTask, UsageError
 from musicq_async.model.json_text import json_text
 from musicq_async.model.lifecycle import Change
-from musicq_async.model.task import Lease, NewTask, Task, TaskState
+from musicq_async.model.task import FINISHED, Lease, NewTask, Task, TaskState
 from musicq_async.model.unique import MODES, REPLACING, window_ms
 
 _tasks: Final = msgspec.json.Decoder(Task)
@@ -107,6 +107,9 @@ def whole_task_item(task: Task) -> tuple[Any, ...]:
         False if task.started_at is None else task.started_at,
         False if task.progress is None else json_text(task.progress, "progress"),
         change_item(change),
+        _plain(task.unique_key) if task.unique_key is not None and task.status not in FINISHED else False,
+        task.unique_mode if task.unique_mode in MODES else "seconds",
+        window_ms(task.unique_mode),
     )
 
 

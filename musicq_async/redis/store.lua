@@ -58,6 +58,23 @@ function ops.keys()
   return live
 end
 
+-- item: keys. Result: key, value, end or false of each that lives
+function ops.entries(keys)
+  local found = {}
+  for _, key in ipairs(keys) do
+    local value = ops.get(key)
+    if value then found[#found + 1] = {key, value, tonumber(call('ZSCORE', ends, key) or '') or false} end
+  end
+  return found
+end
+
+-- item: key, value, end or false. Result: 1 where there was none that lives
+function ops.add(item)
+  if ops.get(item[1]) then return 0 end
+  ops.set(item)
+  return 1
+end
+
 function ops.clear()
   call('UNLINK', values, ends)
   return true

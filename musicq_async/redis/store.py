@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 from musicq_async.errors import UsageError
@@ -15,6 +16,7 @@ LONGEST_KEY: Final = 255
 LONGEST_TTL: Final = 1e11
 """Seconds, three thousand years."""
 AT_ONCE: Final = 1000
+PAGE: Final = 200
 _ALL: Final = "all"
 """The item of an operation that is about every key."""
 
@@ -23,8 +25,8 @@ def _operation(name: str) -> Operation:
     return Operation(name, STORE.hash.encode(), "look")
 
 
-_SET, _GET, _DELETE, _CLEANUP, _SIZE, _KEYS, _CLEAR = map(
-    _operation, ("set", "get", "delete", "cleanup", "size", "keys", "clear")
+_SET, _GET, _DELETE, _CLEANUP, _SIZE, _KEYS, _CLEAR, _ENTRIES, _ADD = map(
+    _operation, ("set", "get", "delete", "cleanup", "size", "keys", "clear", "entries", "add")
 )
 
 
@@ -78,6 +80,23 @@ class RedisPublicStore:
         """Return the live keys."""
         keys: list[str] = await self._server.submit(_KEYS, _ALL)
         return keys
+
+    async def pages(self, kind: str) -> AsyncIterator[list[dict[str, Any]]]:
+        """Give the live values as rows; see `musicq_async.ports.Rows`. Unique keys are the tasks' own here."""
+        keys = await self.list_keys() if kind == "value" else []
+        for start in range(0, len(keys), PAGE):
+            found = await self._server.submit(_ENTRIES, keys[start : start + PAGE])
+            yield [{"key": key, "value": text, "expires_at_ms": ends_at or None} for key, text, ends_at in found]
+
+    async def add(self, kind: str, rows: Sequence[dict[str, Any]]) -> int:
+        """Store values whose key is not there; see `musicq_async.ports.Rows`."""
+        if kind != "value":
+            return 0
+        try:
+            items = [(_checked_key(row["key"]), str(row["value"]), row.get("expires_at_ms") or False) for row in rows]
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"a row of kind 'value' lacks its key or its value: {error}") from None
+        return sum([await self._server.submit(_ADD, item, size=len(item[1])) for item in items])
 
     async def clear_store(self) -> None:
         """Drop everything."""

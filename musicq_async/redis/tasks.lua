@@ -213,6 +213,11 @@ local function holder(unique, mode, window)
   return holds and held[1] or nil
 end
 
+local function hold(unique, id, pushed, window)
+  call('HSET', PREFIX .. 'keys', unique, pack({id, pushed}))
+  call('ZADD', PREFIX .. 'keytimes', whole(pushed + math.max(KEY_GRACE_MS, window)), unique)
+end
+
 -- task: id, meta, data, run_at_ms, unique key, mode, window in ms, params and own keys (of a mode that replaces)
 local ID, META, DATA, RUN_AT, UNIQUE, MODE, WINDOW_MS, NEW = 1, 2, 3, 4, 5, 6, 7, 8
 
@@ -257,10 +262,7 @@ local function store(task, number, mark)
   if task[RUN_AT] then call('HSET', task_key(id), 'run_at', whole(task[RUN_AT])) end
   enter(id, meta, position, state, task[RUN_AT])
   is_open(id, meta, position)
-  if task[UNIQUE] then
-    call('HSET', PREFIX .. 'keys', task[UNIQUE], pack({id, now}))
-    call('ZADD', PREFIX .. 'keytimes', whole(now + math.max(KEY_GRACE_MS, task[WINDOW_MS])), task[UNIQUE])
-  end
+  if task[UNIQUE] then hold(task[UNIQUE], id, now, task[WINDOW_MS]) end
 end
 
 -- item: whether known ids are left alone, tasks. Result: for each task false or the id that is there; or the known id
@@ -725,7 +727,8 @@ end
 
 function ops.paused() return {call('SMEMBERS', PREFIX .. 'paused')} end
 
--- items of items: id, meta, data, position, second of the push, started, progress, change
+-- items of items: id, meta, data, position, second of the push, started, progress, change, unique key or false, mode,
+-- window in ms
 local function restore(tasks)
   local results = {}
   for place, item in ipairs(tasks) do
@@ -742,6 +745,7 @@ local function restore(tasks)
       enter(id, meta, position, 'pending')
       is_open(id, meta, position)
       apply(id, meta, position, 'pending', change_to)
+      if item[9] and not holder(item[9], item[10], item[11]) then hold(item[9], id, item[5] * 1000, item[11]) end
       if item[4] > last_position() then call('SET', PREFIX .. 'position', whole(item[4])) end
     end
   end

@@ -47,7 +47,7 @@ from musicq_async.sql.rows import (
 from musicq_async.sql.settling import Settle, lease_lost, settle, settle_of
 from musicq_async.sql.tables import RUNNING, paused_type, task_queue
 from musicq_async.sql.task_writes import Row, known_tasks, leases_of, write_changes
-from musicq_async.sql.unique import forget_keys
+from musicq_async.sql.unique import forget_keys, restore_keys
 
 _t = task_queue.c
 _SCHEDULED: Final = _t.status == literal_column("'scheduled'")
@@ -428,6 +428,7 @@ def _restore(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
     missing = {row["task_id"]: row for row in rows if row["task_id"] not in known}
     if missing:
         connection.execute(insert(task_queue), list(missing.values()))
+        restore_keys(connection, list(missing.values()))
     return len(missing)
 
 

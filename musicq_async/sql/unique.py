@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import BindParameter, Connection, bindparam, delete, func, select, update
 
-from musicq_async.model.task import TaskState
+from musicq_async.model.task import FINISHED, TaskState
 from musicq_async.model.unique import REPLACING, is_held, window_ms
 from musicq_async.sql.dialects import insert_missing
 from musicq_async.sql.rows import INSERTED
@@ -95,6 +95,21 @@ class Holders:
         ]
         if rows:
             self._connection.execute(_TAKE, rows)
+
+
+def restore_keys(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Let restored tasks that wait hold their keys again: of each key the newest, where nobody has it."""
+    keys: dict[str, dict[str, Any]] = {}
+    for row in sorted(rows, key=lambda each: each["position"]):
+        if row["unique_key"] is not None and row["status"] not in FINISHED:
+            pushed_ms = row["created_at"] * 1000
+            keys[row["unique_key"]] = {
+                "unique_key": row["unique_key"],
+                "task_id": row["task_id"],
+                "pushed_ms": pushed_ms,
+                "keep_until_ms": pushed_ms + window_ms(row["unique_mode"]),
+            }
+    insert_missing(connection, unique_task, list(keys.values()))
 
 
 def forget_keys(connection: Connection, *, before_ms: int) -> int:

@@ -7,7 +7,7 @@ import pytest
 
 from musicq_async.model.lifecycle import retry
 from musicq_async.model.outcome import Cancellation, Failure, Snooze, Success
-from musicq_async.model.task import ErrorRecord, TaskState
+from musicq_async.model.task import ErrorRecord, Task, TaskState
 
 pytestmark = pytest.mark.anyio
 
@@ -132,6 +132,16 @@ async def test_restored_tasks_stand_as_they_stood_but_for_their_leases(bench) ->
             expected = msgspec.structs.replace(expected, status=TaskState.PENDING)
         assert stored == expected
     assert set(await bench.names(types=frozenset({"work"}))) == {"new", "copy of new", "copy of running"}
+
+
+async def test_a_restored_task_that_waits_holds_its_unique_key_again(bench) -> None:
+    fields = {"task_type": "work", "params": {}, "created_at": bench.clock.time_ms() // 1000, "unique_key": "k"}
+    newer = Task(task_id="newer", status=TaskState.PENDING, position=2, **fields)
+    running = Task(task_id="running", status=TaskState.RUNNING, position=1, **fields)
+    done = Task(task_id="done", status=TaskState.COMPLETED, position=3, **fields | {"unique_key": "free"})
+    assert await bench.queue.restore([done, newer, running]) == 3
+    assert await bench.queue.push([bench.task("b", unique_key="k")]) == ["newer"]
+    assert await bench.queue.push([bench.task("c", unique_key="free")]) == [None]
 
 
 async def test_a_restored_dead_letter_can_be_retried(bench) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import stat
 import sys
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
-from services import fresh_database
+import time_machine
+from redis import Redis
+from services import fresh_database, need
 
 import musicq_async
 from musicq_async.cli import exit_code
@@ -26,20 +31,30 @@ def here(tmp_path):
     return f"sqlite+aiosqlite:///{tmp_path / 'here.db'}"
 
 
-@pytest.fixture(params=["sqlite", "mysql", "postgresql", "memory"])
-def there(request: pytest.FixtureRequest, tmp_path) -> Iterator[tuple[str, str]]:
-    """The database and the queue that things move to."""
+@pytest.fixture(params=["sqlite", "mysql", "postgresql", "memory", "another sqlite", "redis"])
+def there(request: pytest.FixtureRequest, tmp_path) -> Iterator[dict[str, Any]]:
+    """Settings of the database and the queue that things move to."""
     file = f"sqlite+aiosqlite:///{tmp_path / 'there.db'}"
-    if request.param == "sqlite":
-        yield file, ""
-    elif request.param == "memory":
-        yield file, "memory://"
-    else:
-        with fresh_database(request.param) as url:
-            yield url, ""
+    match request.param:
+        case "sqlite":
+            yield {"url": file}
+        case "memory":
+            yield {"url": file, "queue_url": "memory://"}
+        case "another sqlite":
+            yield {"url": file, "queue_url": f"sqlite+aiosqlite:///{tmp_path / 'queue.db'}"}
+        case "redis":
+            namespace = f"musicq-test-{secrets.token_hex(6)}"
+            yield {
+                "url": file, "queue_url": need("redis"), "redis": {"namespace": namespace, "allow_volatile": True},
+            }  # fmt: skip
+            with Redis.from_url(need("redis")) as server:
+                server.delete(*server.keys(f"*{namespace}*"))
+        case server:
+            with fresh_database(server) as url:
+                yield {"url": url}
 
 
-def opened(url: str, tmp_path, queue_url: str = "", **given):
+def opened(url: str, tmp_path, *, queue_url: str = "", **given):
     settings = musicq_async.Settings(
         database_url=url, queue_url=queue_url, music_dir=tmp_path / "music", **{"scheduler": False, **given}
     )
@@ -59,6 +74,7 @@ async def fill(app) -> dict[str, str]:
         "dead": await app.queue.push_task({"type": "fails", "params": {"song": SONG}}),
     }
     await app.run_until_idle()
+    await app.queue.pause_type("sing")
     ids["waiting"] = await app.queue.push_task(
         {"type": "sing", "params": {"song": SONG}, "delay": 0.01, "unique_key": "k", "why": "later"}
     )
@@ -67,12 +83,10 @@ async def fill(app) -> dict[str, str]:
     )
     await app.queue.set_public("for ever", {"song": SONG})
     await app.queue.set_public("an hour", 1, ttl=3600)
-    await app.queue.pause_type("sing")
     return ids
 
 
 async def test_everything_moves_to_another_database_and_goes_on_there(here, there, tmp_path) -> None:
-    url, queue_url = there
     file = tmp_path / "all.jsonl"
     async with opened(here, tmp_path) as app:
         ids = await fill(app)
@@ -82,7 +96,7 @@ async def test_everything_moves_to_another_database_and_goes_on_there(here, ther
     assert counts["task"] == 3
     if sys.platform != "win32":
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    async with opened(url, tmp_path, queue_url) as app:
+    async with opened(tmp_path=tmp_path, **there) as app:
         assert (await app.restore(file))["task"] == 3
         again = await app.restore(file)
         assert {kind: count for kind, count in again.items() if kind != "paused"} == dict.fromkeys(
@@ -93,12 +107,21 @@ async def test_everything_moves_to_another_database_and_goes_on_there(here, ther
         assert await app.queue.get_public("for ever") == {"song": SONG}
         assert await app.queue.get_public("an hour") == 1
         assert await app.queue.paused_types() == ["sing"]
+        assert await app.queue.push_task({"type": "sing", "unique_key": "k"}) == ids["waiting"]
         await app.queue.resume_type("sing")
         assert await app.queue.retry_failed() == 1
         await app.run_until_idle()
         waiting = await app.get_task(ids["waiting"])
         assert (waiting["status"], waiting["result"], waiting["extra"]) == ("completed", SONG, {"why": "later"})
         assert (await app.get_task(ids["dead"]))["status"] == "failed"
+        back = await app.export(tmp_path / "back.jsonl")
+        assert back["value"] >= 2
+    async with opened(f"sqlite+aiosqlite:///{tmp_path / 'home.db'}", tmp_path) as app:
+        assert (await app.restore(tmp_path / "back.jsonl"))["value"] == back["value"]
+        assert await app.queue.get_public("for ever") == {"song": SONG}
+        with time_machine.travel(time.time() + 3601):
+            assert await app.queue.get_public("an hour") is None
+            assert await app.queue.get_public("for ever") == {"song": SONG}
 
 
 async def test_a_backup_of_a_database_in_use_is_a_database(here, tmp_path) -> None:
