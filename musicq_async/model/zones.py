@@ -73,10 +73,11 @@ def next_slot(cron: Cron, zone: tzinfo, after: int) -> int | None:
     start = after + 1
     if not 0 <= start < LAST:
         return None
-    offset, is_repeat = _at(zone, start)
+    seen = max(after, 0)  # the clock as it was before: what a gap swallowed runs at its end, also if that is ``start``
+    offset, is_repeat = _at(zone, seen)
     local = start + offset
     if is_repeat and not cron.hourly:
-        local = _end_of_repeat(zone, local)
+        local = _end_of_repeat(zone, seen + offset)
     while (wanted := cron.at_or_after(local)) is not None and (moment := wanted - offset) < LAST:
         there, is_repeat = _at(zone, moment)
         if there == offset:
@@ -89,23 +90,23 @@ def next_slot(cron: Cron, zone: tzinfo, after: int) -> int | None:
                 return moment
             local = _end_of_repeat(zone, wanted)
             continue
-        change = _change(zone, start, moment, offset)
+        change = _change(zone, seen, moment, offset)
         new, _ = _at(zone, change)
         if new > offset and not cron.hourly and wanted < change + new:
             return change
         local = change + (offset if new < offset and not cron.hourly else new)
-        offset, start = new, change
+        offset, start, seen = new, change, change
     return None
 
 
 def count_slots(cron: Cron, zone: tzinfo, after: int, until: int) -> int:
     """Return how many slots are later than ``after`` and not later than ``until``, without visiting them."""
     count = 0
-    before: int | None = None
+    before, _ = _at(zone, max(after, 0))
     for start, end, offset in _segments(zone, after + 1, min(until + 1, LAST)):
         local = start + offset
         if not cron.hourly:
-            if before is None:
+            if offset == before:
                 local = _end_of_repeat(zone, local) if _at(zone, start)[1] else local
             elif offset < before:
                 local = start + before

@@ -117,6 +117,10 @@ def test_each_local_time_runs_once_and_steps_go_by_elapsed_time(name, expression
     assert count_slots(cron, zone, start, found[-1]) == len(expected)
     assert latest_slot(cron, zone, found[-1], after=start) == found[-1]
     assert list(slots_within(cron, zone, start, found[-1])) == found
+    for slot in found:  # asked for in the very second before, as next_runs and firing do
+        assert next_slot(cron, zone, slot - 1) == slot
+        assert list(slots_within(cron, zone, slot - 1, slot)) == [slot]
+        assert count_slots(cron, zone, slot - 1, slot) == 1
 
 
 TURNING = ["America/New_York", "Europe/London", "Australia/Lord_Howe", "America/Santiago", "Africa/Casablanca"]
@@ -163,6 +167,7 @@ def test_counting_and_looking_back_agree_with_stepping(name, expression, after):
     assert count_slots(cron, zone, after, until) == len(slots)
     assert latest_slot(cron, zone, until, after=after) == (slots[-1] if slots else None)
     assert list(slots_within(cron, zone, after, until)) == slots
+    assert [next_slot(cron, zone, slot - 1) for slot in slots[:50]] == slots[:50]
 
 
 def test_the_machine_zone_is_the_variables(monkeypatch):
