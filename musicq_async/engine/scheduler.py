@@ -30,7 +30,7 @@ LATE_MS: Final = 1_000
 """Lateness from which a decision that was made ahead is made anew."""
 PAGE: Final = 1_000
 """Schedules read at once."""
-CHUNK: Final = 100
+CHUNK: Final = 200
 """Firings written at once: tasks of the first chunk run while the next is written."""
 JUMP: Final = 1.0
 """Seconds by which the wall clock must fall behind to count as set back."""

@@ -25,11 +25,13 @@ REMEMBERED: Final = 100
 """Times of one firing that the ledger names although they were not enqueued; the rest are only counted."""
 LOOK_AGAIN_MS: Final = (250, 5_000)
 """How soon, at least and at most, a buffered slot looks again whether the running task has ended."""
-_NAMESPACE: Final = uuid.UUID("6f0c1b1e-5f0e-4a57-9a3b-0d6b2f6a7c11").bytes
+_NAMESPACE: Final = hashlib.sha1(uuid.UUID("6f0c1b1e-5f0e-4a57-9a3b-0d6b2f6a7c11").bytes, usedforsecurity=False)
+"""A hash that has read the namespace; each id goes on from a copy of it."""
 _VARIANTS: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 """What UUIDs have at their 17th digit: two of its bits say by whose rules they are made."""
 
 _ENQUEUED: Final = SlotOutcome.ENQUEUED
+_replaced: Final = msgspec.structs.replace
 
 
 def first_slot(schedule: Schedule, *, after: int) -> int | None:
@@ -150,7 +152,9 @@ def task_of(schedule: Schedule, slot: int, *, default_max_retries: int = DEFAULT
 
 def task_id_of(schedule_id: str, slot: int) -> str:
     """Return the id of the task of one slot: a UUID of version 5."""
-    text = hashlib.sha1(_NAMESPACE + f"{schedule_id}:{slot}".encode(), usedforsecurity=False).hexdigest()
+    named = _NAMESPACE.copy()
+    named.update(f"{schedule_id}:{slot}".encode())
+    text = named.hexdigest()
     variant = _VARIANTS[text[16]]
     return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
 
@@ -324,7 +328,3 @@ def _passed(schedule: Schedule, span: tuple[int, int], known: set[int], missed: 
 
 def _stamped(advanced: Schedule, schedule: Schedule, now_ms: int) -> Schedule:
     return _replaced(advanced, version=schedule.version + 1, updated_at=now_ms // 1000)
-
-
-def _replaced(schedule: Schedule, **values: object) -> Schedule:
-    return msgspec.structs.replace(schedule, **values)
