@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, select, union_a
 from musicq_async.model.limit import Limit
 from musicq_async.model.task import Lease, Task, TaskState
 from musicq_async.sql.database import commit_was_lost
-from musicq_async.sql.dialects import any_pending_sqlite, claim_sqlite
+from musicq_async.sql.dialects import ById, any_pending_sqlite, claim_sqlite
 from musicq_async.sql.gates import Gates
 from musicq_async.sql.rows import TASK_COLUMNS, task_of
 from musicq_async.sql.tables import PENDING, RUNNING, task_queue
@@ -111,21 +111,24 @@ def _lend(connection: Connection, tasks: list[Task], wish: Claim, now_ms: int) -
         "lease_token": wish.token,
         "lease_until_ms": now_ms + wish.milliseconds,
     }
-    connection.execute(_LEND, {**values, "ids": [task.task_id for task in tasks]})
+    connection.execute(_LEND.on(connection), {**values, "ids": [task.task_id for task in tasks]})
     values["status"] = TaskState.RUNNING
     return [Lease(task=msgspec.structs.replace(task, **values), token=wish.token) for task in tasks]
 
 
-_LEND: Final = (
-    update(task_queue)
-    .where(_t.task_id.in_(bindparam("ids", expanding=True)))
-    .values(
-        status="running",
-        started_at=bindparam("started_at"),
-        lease_owner=bindparam("lease_owner"),
-        lease_token=bindparam("lease_token"),
-        lease_until_ms=bindparam("lease_until_ms"),
-    )
+_LEND: Final = ById(
+    _t.task_id,
+    lambda these: (
+        update(task_queue)
+        .where(these)
+        .values(
+            status="running",
+            started_at=bindparam("started_at"),
+            lease_owner=bindparam("lease_owner"),
+            lease_token=bindparam("lease_token"),
+            lease_until_ms=bindparam("lease_until_ms"),
+        )
+    ),
 )
 
 
@@ -187,14 +190,12 @@ def _first_within(
 
 def _these(connection: Connection, ids: list[str]) -> list[Task]:
     """Read and lock candidates; those that another claimer took meanwhile are left out."""
-    return [task_of(row) for row in connection.execute(_THESE, {"ids": ids})] if ids else []
+    return [task_of(row) for row in connection.execute(_THESE.on(connection), {"ids": ids})] if ids else []
 
 
-_THESE: Final = (
-    select(*TASK_COLUMNS)
-    .where(PENDING, _t.task_id.in_(bindparam("ids", expanding=True)))
-    .order_by(_t.task_id)
-    .with_for_update(skip_locked=True)
+_THESE: Final = ById(
+    _t.task_id,
+    lambda these: select(*TASK_COLUMNS).where(PENDING, these).order_by(_t.task_id).with_for_update(skip_locked=True),
 )
 
 

@@ -7,10 +7,21 @@ once: PostgreSQL as arrays, MySQL as one JSON document. The names in these texts
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Dialect, Table, TextClause, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Dialect,
+    Executable,
+    String,
+    Table,
+    TextClause,
+    any_,
+    bindparam,
+    text,
+)
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from musicq_async.model.task import Task
@@ -43,6 +54,21 @@ def insert_missing(connection: Connection, table: Table, rows: Sequence[dict[str
             connection.execute(postgresql.insert(table).on_conflict_do_nothing(), rows)
         case _:
             connection.execute(mysql.insert(table).prefix_with("IGNORE"), rows)
+
+
+class ById:
+    """A statement about the rows whose id is one of ``:ids``.
+
+    PostgreSQL gets the list as one array: with a parameter for each it comes to read the whole table.
+    """
+
+    def __init__(self, column: ColumnElement[str], make: Callable[[ColumnElement[bool]], Executable]) -> None:
+        self._listed = make(column.in_(bindparam("ids", expanding=True)))
+        self._in_postgres = make(column == any_(bindparam("ids", type_=postgresql.ARRAY(String(36)))))
+
+    def on(self, connection: Connection) -> Executable:
+        """Return the statement in the words of the connection's database."""
+        return self._in_postgres if connection.dialect.name == "postgresql" else self._listed
 
 
 def _type(name: str, dialect: Dialect) -> str:
@@ -95,11 +121,14 @@ def update_sqlite(names: Updated) -> str:
 
 @functools.cache
 def update_postgres(names: Updated) -> TextClause:
-    """Return the fenced update of the tasks whose columns are the arrays ``:v0``, ``:v1``, ..."""
+    """Return the fenced update of the tasks whose columns are the arrays ``:v0``, ``:v1``, ...
+
+    The state is spelt so that no index fits it: that of the running tasks holds, until a vacuum, every task that ran.
+    """
     columns = names + FENCE
     arrays = ", ".join(f"CAST(:v{number} AS {_type(name, _POSTGRES)}[])" for number, name in enumerate(columns))
     source = f"unnest({arrays}) AS v ({', '.join(columns)})"
-    fence = "t.task_id = v.task_id AND t.lease_token = v.lease_token AND t.status = 'running'"
+    fence = "t.task_id = v.task_id AND t.lease_token = v.lease_token AND t.status || '' = 'running'"
     return text(f"UPDATE task_queue AS t SET {_settings(names, 'v.{}')} FROM {source} WHERE {fence}")  # noqa: S608
 
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import BindParameter, Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from musicq_async.sql.dialects import (
     INSERT_MYSQL,
     INSERT_POSTGRES,
     INSERT_SQLITE,
+    ById,
     Updated,
     update_mysql,
     update_postgres,
@@ -28,7 +29,6 @@ from musicq_async.sql.tables import task_queue
 from musicq_async.sql.transactions import each_in_sqlite
 
 _t = task_queue.c
-_IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
 LONGEST_LIST: Final = 10_000
 """Values in one IN list; SQLite takes 32,766 parameters."""
 LARGEST_DOCUMENT: Final = 2 * 1024 * 1024
@@ -60,7 +60,7 @@ def known_tasks(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[i
     """Return which of the ids exist, with their positions and tokens, which tell whose they are."""
     known: dict[str, tuple[int, str | None]] = {}
     for start in range(0, len(ids), LONGEST_LIST):
-        rows = connection.execute(_KNOWN, {"ids": ids[start : start + LONGEST_LIST]})
+        rows = connection.execute(_KNOWN.on(connection), {"ids": ids[start : start + LONGEST_LIST]})
         known |= {row.task_id: (row.position, row.lease_token) for row in rows}
     return known
 
@@ -68,7 +68,7 @@ def known_tasks(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[i
 def delete_rows(connection: Connection, ids: Sequence[str]) -> None:
     """Delete tasks that this transaction inserted."""
     for start in range(0, len(ids), LONGEST_LIST):
-        connection.execute(_DELETE, {"ids": ids[start : start + LONGEST_LIST]})
+        connection.execute(_DELETE.on(connection), {"ids": ids[start : start + LONGEST_LIST]})
 
 
 def update_fenced(connection: Connection, names: Updated, rows: Sequence[Row]) -> int:
@@ -119,7 +119,7 @@ class HeldLease:
 
 def leases_of(connection: Connection, ids: Iterable[str]) -> dict[str, HeldLease]:
     """Read and lock what the fences compare."""
-    rows = connection.execute(_LEASES, {"ids": sorted(ids)})
+    rows = connection.execute(_LEASES.on(connection), {"ids": sorted(ids)})
     return {
         task_id: HeldLease(token, status, requested is not None, reason)
         for task_id, token, status, requested, reason in rows
@@ -133,13 +133,16 @@ def write_changes(connection: Connection, changes: Mapping[str, Row]) -> None:
         connection.execute(_CHANGE, rows)
 
 
-_KNOWN: Final = select(_t.task_id, _t.position, _t.lease_token).where(_t.task_id.in_(_IDS))
-_DELETE: Final = delete(task_queue).where(_t.task_id.in_(_IDS))
-_LEASES: Final = (
-    select(_t.task_id, _t.lease_token, _t.status, _t.cancel_requested_ms, _t.cancel_reason)
-    .where(_t.task_id.in_(_IDS))
-    .order_by(_t.task_id)
-    .with_for_update()
+_KNOWN: Final = ById(_t.task_id, select(_t.task_id, _t.position, _t.lease_token).where)
+_DELETE: Final = ById(_t.task_id, delete(task_queue).where)
+_LEASES: Final = ById(
+    _t.task_id,
+    lambda these: (
+        select(_t.task_id, _t.lease_token, _t.status, _t.cancel_requested_ms, _t.cancel_reason)
+        .where(these)
+        .order_by(_t.task_id)
+        .with_for_update()
+    ),
 )
 _CHANGE: Final = (
     update(task_queue)

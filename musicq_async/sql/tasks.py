@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
     Connection,
     and_,
@@ -32,7 +31,7 @@ from musicq_async.model.task import FINISHED, Lease, NewTask, Task, TaskState
 from musicq_async.ports import Heartbeat, TaskFilter, Wakeup
 from musicq_async.sql.claims import Claim, Claimed, claim
 from musicq_async.sql.database import Database, commit_was_lost
-from musicq_async.sql.dialects import insert_missing
+from musicq_async.sql.dialects import ById, insert_missing
 from musicq_async.sql.gates import forget_rates
 from musicq_async.sql.pushes import Push, Pushed, push
 from musicq_async.sql.rows import (
@@ -370,7 +369,7 @@ def _renew(connection: Connection, tokens: Mapping[str, str], until_ms: int) -> 
     held = leases_of(connection, tokens)
     mine = [task_id for task_id, lease in held.items() if lease.status == "running" and lease.token == tokens[task_id]]
     if mine:
-        connection.execute(_RENEW, {"ids": mine, "until": until_ms})
+        connection.execute(_RENEW.on(connection), {"ids": mine, "until": until_ms})
     return Heartbeat(
         lost=frozenset(tokens) - frozenset(mine),
         cancelled={task_id: held[task_id].cancel_reason for task_id in mine if held[task_id].cancel_requested},
@@ -450,7 +449,7 @@ def _next_run_at(connection: Connection) -> int | None:
 def _promote(connection: Connection, *, now_ms: int) -> int:
     ids = connection.execute(_DUE, {"now": now_ms}).scalars().all()
     if ids:
-        connection.execute(_PROMOTE, {"ids": ids})
+        connection.execute(_PROMOTE.on(connection), {"ids": ids})
     return len(ids)
 
 
@@ -458,14 +457,17 @@ def _purge(connection: Connection, *, state: TaskState, before: int) -> int:
     ids = connection.execute(_ENDED, {"state": state.value, "before": before}).scalars().all()
     if not ids:
         return 0
-    deleted: int = connection.execute(_DELETE, {"ids": ids, "state": state.value, "before": before}).rowcount
+    deleted: int = connection.execute(
+        _DELETE.on(connection), {"ids": ids, "state": state.value, "before": before}
+    ).rowcount
     return deleted
 
 
-_IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
 _GET: Final = select(*TASK_COLUMNS).where(_t.task_id == bindparam("task_id"))
 _PROGRESS: Final = update(task_queue).where(_t.task_id == bindparam("id")).values(progress=bindparam("text"))
-_RENEW: Final = update(task_queue).where(_t.task_id.in_(_IDS)).values(lease_until_ms=bindparam("until"))
+_RENEW: Final = ById(
+    _t.task_id, lambda these: update(task_queue).where(these).values(lease_until_ms=bindparam("until"))
+)
 _COUNTS: Final = select(_t.task_type, _t.status, func.count()).group_by(_t.task_type, _t.status)
 _COUNTS_UNFINISHED: Final = union_all(
     *(
@@ -499,13 +501,16 @@ _DUE: Final = (
     .limit(AT_ONCE)
     .with_for_update(skip_locked=True)
 )
-_PROMOTE: Final = update(task_queue).where(_t.task_id.in_(_IDS), _SCHEDULED).values(status="pending")
+_PROMOTE: Final = ById(_t.task_id, lambda these: update(task_queue).where(these, _SCHEDULED).values(status="pending"))
 _ENDED: Final = (
     select(_t.task_id)
     .where(_t.status == bindparam("state"), _t.completed_at < bindparam("before"))
     .order_by(_t.completed_at)
     .limit(AT_ONCE)
 )
-_DELETE: Final = delete(task_queue).where(
-    _t.task_id.in_(_IDS), _t.status == bindparam("state"), _t.completed_at < bindparam("before")
+_DELETE: Final = ById(
+    _t.task_id,
+    lambda these: delete(task_queue).where(
+        these, _t.status == bindparam("state"), _t.completed_at < bindparam("before")
+    ),
 )

@@ -134,6 +134,16 @@ def is_good(plan: list[dict[str, Any]]) -> bool:
     return all(row["key"] is not None and (int(row["rows"]) <= FEW or "filesort" not in row["Extra"]) for row in ours)
 
 
+async def test_a_settle_finds_its_tasks_by_their_ids(filled) -> None:
+    """The index of the running ones is full of rows that ran a moment ago: PostgreSQL keeps them until a vacuum."""
+    leases = await filled.queue.claim(limit=30, types=TYPES, owner="w", seconds=10.0)
+    with watched(filled) as statements:
+        await filled.queue.settle(leases[0], filled.change(leases[0], Success("done")))
+    ((statement, values),) = [item for item in statements.items() if is_about_tasks(item[0])]
+    plan = await filled.database.write(lambda connection: plan_of(connection, statement, values))
+    assert "task_queue_leases" not in str(plan)
+
+
 async def test_the_check_sees_a_scan(filled) -> None:
     bad = "SELECT task_id FROM task_queue WHERE error_message = 'x' ORDER BY params"
     (plan,) = await filled.database.write(lambda connection: [plan_of(connection, bad, bad)])
