@@ -12,7 +12,7 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
 
@@ -24,9 +24,10 @@ CONFIG_NAME: Final = "musicq.toml"
 _WANTED: Final = {
     r"^https?://[^\s/?#@]+(/[^\s?#]*)?$": "give an http:// or https:// address without user name and query",
     r"^[^{}\x00\s]+$": "give a word without braces and blanks",
+    r"^(https?|socks5h?)://[^\s]+$": "give an http:// or socks5:// address",
 }
 """What a text must look like, for the machine and in words."""
-_BASE, _WORD = _WANTED
+_BASE, _WORD, _PROXY = _WANTED
 WebBase = Annotated[str, msgspec.Meta(pattern=_BASE)]
 """An address that paths are put behind."""
 Namespace = Annotated[str, msgspec.Meta(pattern=_WORD)]
@@ -67,7 +68,7 @@ class HttpSettings(_Section, frozen=True, kw_only=True):
 
     allow_private: bool = False
     """Let downloads reach private and loopback addresses."""
-    proxy: str | None = None
+    proxy: Annotated[str, msgspec.Meta(pattern=_PROXY)] | None = None
     """``http://`` or ``socks5://`` address for every request; ``None`` uses no proxy."""
     connect_timeout: PositiveSeconds = 10.0
     stall_timeout: PositiveSeconds = 20.0
@@ -96,8 +97,8 @@ class BilibiliSettings(_Section, frozen=True, kw_only=True):
     ``session`` in the user's data folder."""
     api_rate: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 1.0
     """Requests a second to the API, for all workers of an account together."""
-    quality: str = "best"
-    """Sound quality where a task names none: best, hires, dolby, 320k, 192k, 128k or 64k."""
+    quality: Literal["best", "hires", "dolby", "320k", "192k", "128k", "64k"] = "best"
+    """Sound quality where a task names none: the best that there is up to this."""
     ask_lyrics: Literal["auto", "always", "never"] = "auto"
     """When to spend a call on a video's lyrics: ``auto`` for what is downloaded by its own link, not for what comes out
     of a list. A song of the audio zone brings its own at no cost."""
@@ -300,5 +301,15 @@ def _checked(layers: list[Layer]) -> dict[str, Any]:
 def _readable(error: msgspec.ValidationError, origin: str) -> str:
     what, _, where = str(error).partition(" - at `$.")
     name = where.rstrip("`") or "settings"
+    if what.startswith("Invalid enum value"):
+        what = f"give one of {', '.join(_choices(name))}"
     what = next((words for pattern, words in _WANTED.items() if repr(pattern) in what), what)
     return f"{name}: {what[:1].lower()}{what[1:]} (from {origin})"
+
+
+def _choices(name: str) -> tuple[str, ...]:
+    """Return the words that a setting may be."""
+    kind: Any = Settings
+    for part in name.split("."):
+        kind = get_type_hints(kind)[part]
+    return get_args(kind)

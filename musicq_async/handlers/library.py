@@ -181,7 +181,7 @@ def _check_wishes(settings: Settings) -> None:
     """Refuse settings about files that no song could be written with. Raises `SettingsError`."""
     check_template(settings.name_template)
     try:
-        _conversion(settings.audio_format, settings.bitrate)
+        _conversion(settings.audio_format or (settings.bitrate and "flac"), settings.bitrate)  # any bit rate will do
     except InvalidParams as error:
         raise SettingsError(str(error)) from error
 

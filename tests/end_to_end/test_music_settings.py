@@ -92,6 +92,7 @@ async def test_a_template_gives_folders_and_names(ran, link, tmp_path):
         ({"name_template": "{artist}/"}, "name template"),
         ({"audio_format": "tape"}, "audio_format"),
         ({"audio_format": "mp3", "bitrate": "loud"}, "bitrate"),
+        ({"bitrate": "loud"}, "bitrate"),  # what a task's own format would meet
         ({"audio_format": "mp3", "bitrate": "900k"}, "bitrate"),
     ],
 )
