@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from musicq_async.app import MusicQ
 
 
-@click.group("db")
+@click.group("db", no_args_is_help=False)
 def database() -> None:
     """Look after the database."""
 

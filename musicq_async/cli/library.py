@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from musicq_async.media.chapters import Chapter
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def library() -> None:
     """Know what songs there are, so that none is fetched twice."""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def schedule() -> None:
     """Add, list and change schedules.
 
