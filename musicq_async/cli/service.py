@@ -77,7 +77,8 @@ async def _open_when_there(
     from musicq_async.clock import SystemClock
     from musicq_async.errors import BackendUnavailable
 
-    on_servers = waits and not settings.database_url.startswith("sqlite")
+    urls = (settings.database_url, settings.queue_url)
+    on_servers = waits and not all(url.startswith(("sqlite", "memory:")) for url in urls)
     wait = FIRST_WAIT
     while True:
         try:

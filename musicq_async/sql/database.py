@@ -149,7 +149,9 @@ class Database:
             self._commits.lane_of(call).post(call)
 
     def _closed(self) -> NotRunning:
-        return NotRunning(f"{self.address} is not open; use it inside 'async with open_database(...)'")
+        return NotRunning(
+            f"{self.address} is not open; use it inside 'async with', or between 'await start()' and 'await stop()'"
+        )
 
     async def _alone(self, run: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Run in a task of our own group, so that cancelling the caller leaves the connection in peace."""

@@ -146,6 +146,12 @@ async def test_a_link_becomes_a_tagged_song_and_is_not_fetched_twice(tmp_path):
         assert (tmp_path / "music" / "月光邮局 - 林小满.m4a").is_file()
 
 
+async def test_a_scheduler_that_was_not_started_says_how_to_start_it(tmp_path):
+    settings = musicq_async.Settings(database_url=f"sqlite+aiosqlite:///{(tmp_path / 'musicq.db').as_posix()}")
+    with pytest.raises(musicq_async.NotRunning, match=r"await start\(\)"):
+        await musicq_async.Scheduler(settings=settings).list_tasks()
+
+
 async def test_the_process_wide_scheduler_pushes_to_the_process_wide_queue():
     scheduler = await musicq_async.get_scheduler()
     try:

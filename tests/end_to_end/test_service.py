@@ -60,6 +60,26 @@ def test_a_database_that_is_away_at_start_is_waited_for_with_a_line_in_the_log(t
         server.remove()
 
 
+@posix
+def test_a_queue_that_is_away_at_start_is_waited_for_as_a_database_is(tmp_path):
+    environment = os.environ | {
+        "MUSICQ_DATABASE_URL": f"sqlite+aiosqlite:///{(tmp_path / 'musicq.db').as_posix()}",
+        "MUSICQ_QUEUE_URL": "redis://127.0.0.1:1/0",
+        "MUSICQ_MUSIC_DIR": str(tmp_path / "music"),
+        "MUSICQ_LOG__FILE": "",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "musicq_async"], stderr=subprocess.PIPE, text=True, encoding="utf-8",
+        cwd=tmp_path, env=environment,
+    ) as service:  # fmt: skip
+        try:
+            assert "redis://127.0.0.1:1/0 cannot be reached" in read_until(service, "trying again")
+            service.send_signal(signal.SIGTERM)
+            assert service.wait(timeout=20) == 0
+        finally:
+            service.kill()
+
+
 def test_a_run_that_is_to_end_does_not_wait_for_a_database(tmp_path):
     environment = os.environ | {"MUSICQ_DATABASE_URL": "postgresql+asyncpg://nobody@127.0.0.1:1/none"}
     done = subprocess.run(
