@@ -141,7 +141,8 @@ def _read_square(text: str, place: int, clues: Clues, names: Names) -> None:
 def _read_whole(text: str, place: int, clues: Clues, names: Names) -> bool:
     """Take a bracket that is known artists from end to end."""
     artists = split_known(text, names)
-    if not artists:
+    unknown = [artist for artist in artists if not names.is_artist(artist)]
+    if not artists or any(COVER.search(artist) or OWN_WORK.search(artist) for artist in unknown):
         return False
     clues.bracketed.extend(artists)
     clues.labels.append((place, text))

@@ -14,6 +14,8 @@ from musicq_async.media.names.lexicon import (
     COLLECTION,
     EDGE_SENTENCE,
     INSTRUMENTS,
+    OCCASION,
+    OWN_WORK,
     ROLE_AFTER,
     ROLE_BEFORE,
     SENTENCE,
@@ -24,6 +26,7 @@ from musicq_async.media.names.memory import remembered
 
 _OWN_MARKS: Final = re.compile(r"[!！。.]+")
 _ENDS_IN_HAN: Final = re.compile(f"[{HAN}]\\Z")
+_ONE_HAN: Final = re.compile(f"[{HAN}]")
 _AND: Final = re.compile("[和与]")
 _SHORT_HAN: Final = re.compile(f"[{HAN}]{{2,3}}")
 _LETTER: Final = re.compile(r"[^\W\d_]")
@@ -151,7 +154,9 @@ def is_name(text: str, names: Names, *, introduced: bool = False) -> bool:
     text = text.strip()
     if names.is_artist(text) or names.never_splits(text):
         return True
-    if not _LETTER.search(text) or only_noise(text) or ANYONE.match(text) or INSTRUMENTS.fullmatch(text):
+    if not _LETTER.search(text) or only_noise(_without_trade(text)) or ANYONE.match(text):
+        return False
+    if not introduced and (OCCASION.search(text) or _ONE_HAN.fullmatch(text)):
         return False
     if not ALBUM.without(COLLECTION.without(text, " "), " ").strip():
         return False
@@ -160,6 +165,11 @@ def is_name(text: str, names: Names, *, introduced: bool = False) -> bool:
     han = len(_CJK.findall(text))
     words = len(_LATIN_WORDS.findall(text))
     return han <= (12 if introduced else 8) and words <= 6
+
+
+def _without_trade(text: str) -> str:
+    """Strike instruments and words like 原创: beside words of service, as in 钢琴手书, they name nobody."""
+    return OWN_WORK.without(INSTRUMENTS.without(text, " "), " ")
 
 
 @remembered

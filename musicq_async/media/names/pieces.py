@@ -65,8 +65,8 @@ def tidied(title: str) -> str:
 
 
 def plain_title(title: str) -> str:
-    """Return the title as a reader sees it: entities and markup resolved, nothing dropped."""
-    return " ".join(unicodedata.normalize("NFC", _unmarked(title)).split())
+    """Return the title as a reader sees it: entities and markup resolved, nothing dropped; markup alone stays."""
+    return " ".join(unicodedata.normalize("NFC", _unmarked(title)).split()) or title.strip()
 
 
 @remembered

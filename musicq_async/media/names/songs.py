@@ -78,7 +78,11 @@ def find_songs(line: Line, clues: Clues, names: Names) -> None:
     if not any(piece.kind in _QUOTING for piece in line.pieces):
         return
     for kind in ("label", "book", "corner", "quote"):
-        quoted = [index for index, piece in enumerate(line.pieces) if piece.kind == kind and not _is_remark(piece)]
+        quoted = [
+            index
+            for index, piece in enumerate(line.pieces)
+            if piece.kind == kind and piece.text.strip() and not _is_remark(piece)
+        ]
         works = [index for index in quoted if piece_is_work(line, index, quoted)]
         songs = [index for index in quoted if index not in works]
         if kind == "quote":

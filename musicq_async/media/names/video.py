@@ -7,14 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from musicq_async.media.names.around import People, artists_after, artists_before, take_tags
+from musicq_async.media.names.around import NOBODY, People, artists_after, artists_before, take_tags
 from musicq_async.media.names.brackets import read_bracket
 from musicq_async.media.names.characters import scripts
 from musicq_async.media.names.clues import Clues
 from musicq_async.media.names.credits import take_credits
 from musicq_async.media.names.dictionary import NAMES, Names
 from musicq_async.media.names.keys import name_key
-from musicq_async.media.names.lexicon import ALBUM, COLLECTION, COVER, FEATURING, MEDLEY, OWN_WORK, THEME, only_noise
+from musicq_async.media.names.lexicon import (
+    ALBUM,
+    COLLECTION,
+    COVER,
+    EDGE_SENTENCE,
+    FEATURING,
+    MEDLEY,
+    OWN_WORK,
+    THEME,
+    only_noise,
+)
 from musicq_async.media.names.parts import constant_sides, heading_artist_text, says_nothing, without_index
 from musicq_async.media.names.performers import (
     all_known,
@@ -48,6 +58,7 @@ Evidence = Literal["quoted", "sided", "plain", "raw"]
 
 _LAST: Final = 1 << 20
 """The place of a tag that the title does not say."""
+_DASHED: Final = re.compile(r"\s*[-–—]")
 _GROUP: Final = re.compile("乐队|樂隊|乐团|樂團|组合|合唱团")
 _RANK: Final[dict[Confidence, int]] = {"high": 2, "medium": 1, "low": 0}
 
@@ -228,7 +239,11 @@ def _read_quoted(raw: str, line: Line, clues: Clues, names: Names) -> Reading:
     people = artists_before(before, before_at, clues, names)
     follows_work = any(index < line.songs[0] for index in line.works)
     behind = artists_after(after, after_at, clues, names, follows_work=follows_work)
-    if not people.artists:
+    if behind.found == "inferred" and after[:1].isalnum() and EDGE_SENTENCE.search(trimmed(before)):
+        behind = NOBODY
+    if not people.artists or (
+        _DASHED.match(after) and all_known(behind.artists, names) and not _is_somebody(people.artists, names)
+    ):
         people = behind
     if within:
         people = People(artists=within)
@@ -240,6 +255,14 @@ def _read_quoted(raw: str, line: Line, clues: Clues, names: Names) -> Reading:
         evidence="plain" if line.guessed else "quoted",
         stated=people.found == "stated",
         collection=clues.collection,
+    )
+
+
+def _is_somebody(artists: tuple[str, ...], names: Names) -> bool:
+    """Say whether what stands for artists surely names them: known, a Chinese name, or not Chinese at all."""
+    return any(
+        names.is_artist(artist) or surely_a_person(artist) or scripts(artist) != {"han"} or _GROUP.search(artist)
+        for artist in artists
     )
 
 
