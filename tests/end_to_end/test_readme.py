@@ -85,3 +85,22 @@ def test_both_readmes_give_the_same_set_up_commands():
     commands = re.findall(r"^python3 -m venv .*$", first, re.MULTILINE)
     assert len(commands) == 2
     assert commands == re.findall(r"^python3 -m venv .*$", second, re.MULTILINE)
+
+
+def words(readme: str) -> set[str]:
+    """Everything that a text sets in code, its blocks aside."""
+    prose = re.sub(r"^```.*?^```", "", (ROOT / readme).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return set(re.findall(r"`([^`\n]+)`", prose))
+
+
+def test_both_readmes_name_the_same_things():
+    assert words(READMES[0]) == words(READMES[1])
+
+
+@pytest.mark.anyio
+async def test_the_readme_names_every_task_type_that_is_built_in(tmp_path):
+    from musicq_async import Settings, open_musicq
+
+    database = f"sqlite+aiosqlite:///{(tmp_path / 'musicq.db').as_posix()}"
+    async with open_musicq(Settings(database_url=database, concurrency=0, scheduler=False)) as app:
+        assert app.handlers.types <= words(READMES[0])
