@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import BindParameter, Connection, Select, bindparam, delete, func, insert, null, select, true, update
+from sqlalchemy import Connection, Select, bindparam, delete, func, insert, null, select, true, update
 
 from musicq_async.errors import InvalidSchedule, NotRunning, UsageError
 from musicq_async.model.lifecycle import cancel
@@ -16,6 +16,7 @@ from musicq_async.model.schedule import Firing, Schedule
 from musicq_async.model.task import NewTask
 from musicq_async.ports import Wakeup
 from musicq_async.sql.database import Database, commit_was_lost
+from musicq_async.sql.dialects import ById
 from musicq_async.sql.pushes import Push, push
 from musicq_async.sql.rows import (
     SCHEDULE_COLUMNS,
@@ -34,7 +35,6 @@ from musicq_async.sql.transactions import sqlite_of
 
 _s = scheduler_task.c
 _f = schedule_fire.c
-_IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
 _ENABLED: Final = _s.enabled == true()
 AT_ONCE: Final = 500
 """Schedules whose ledger is looked at by one statement."""
@@ -231,7 +231,7 @@ class SqlScheduleStore:
 
         def unit(connection: Connection) -> None:
             for start in range(0, len(task_ids), AT_ONCE):
-                connection.execute(_SENT, {"ids": list(task_ids[start : start + AT_ONCE])})
+                connection.execute(_SENT.on(connection), {"ids": list(task_ids[start : start + AT_ONCE])})
 
         if task_ids:
             await self._database.write(unit)
@@ -265,7 +265,7 @@ def _versions(connection: Connection, firings: Sequence[Firing]) -> dict[str, in
     versions: dict[str, int] = {}
     ids = sorted(firing.schedule.task_id for firing in firings)
     for start in range(0, len(ids), AT_ONCE):
-        rows = connection.execute(_VERSIONS, {"ids": ids[start : start + AT_ONCE]})
+        rows = connection.execute(_VERSIONS.on(connection), {"ids": ids[start : start + AT_ONCE]})
         versions |= {row.task_id: row.version for row in rows}
     return versions
 
@@ -279,7 +279,9 @@ def _known_slots(connection: Connection, firings: Sequence[Firing]) -> dict[str,
         first = min(slot.nominal for firing in part for slot in firing.slots)
         last = max(slot.nominal for firing in part for slot in firing.slots)
         ids = [firing.schedule.task_id for firing in part]
-        for schedule_id, nominal in connection.execute(_KNOWN, {"ids": ids, "first": first, "last": last}):
+        for schedule_id, nominal in connection.execute(
+            _KNOWN.on(connection), {"ids": ids, "first": first, "last": last}
+        ):
             known.setdefault(schedule_id, set()).add(nominal)
     return known
 
@@ -314,7 +316,7 @@ def _cancel(connection: Connection, task_ids: Sequence[str], now_ms: int) -> Non
     """Cancel earlier tasks of schedules that replace their last run; a running one is asked to stop."""
     reason = "replaced by the schedule's next run"
     for start in range(0, len(task_ids), AT_ONCE):
-        rows = connection.execute(_TASKS, {"ids": sorted(task_ids[start : start + AT_ONCE])}).all()
+        rows = connection.execute(_TASKS.on(connection), {"ids": sorted(task_ids[start : start + AT_ONCE])}).all()
         changes = {}
         for task in map(task_of, rows):
             change = cancel(task, now_ms=now_ms, reason=reason)
@@ -357,18 +359,28 @@ _DUE_SQLITE: Final = (
 )
 _UNPLANNED: Final = select(*SCHEDULE_COLUMNS).where(_ENABLED, _s.due_at_ms.is_(null()))
 _NEXT_DUE: Final = select(func.min(_s.due_at_ms)).where(_ENABLED)
-_VERSIONS: Final = select(_s.task_id, _s.version).where(_s.task_id.in_(_IDS)).order_by(_s.task_id).with_for_update()
-_KNOWN: Final = select(_f.schedule_id, _f.nominal).where(
-    _f.schedule_id.in_(_IDS), _f.nominal >= bindparam("first"), _f.nominal <= bindparam("last")
+_VERSIONS: Final = ById(
+    _s.task_id,
+    lambda these: select(_s.task_id, _s.version).where(these).order_by(_s.task_id).with_for_update(),
+)
+_KNOWN: Final = ById(
+    _f.schedule_id,
+    lambda these: select(_f.schedule_id, _f.nominal).where(
+        these, _f.nominal >= bindparam("first"), _f.nominal <= bindparam("last")
+    ),
 )
 _ADVANCE: Final = (
     update(scheduler_task).where(_s.task_id == bindparam("id")).values({name: bindparam(name) for name in _ADVANCING})
 )
 _UNSENT: Final = select(_f.task).where(_f.unsent == true(), _f.task.is_not(null())).order_by(_f.nominal)
-_SENT: Final = update(schedule_fire).where(_f.task_id.in_(_IDS), _f.unsent == true()).values(unsent=False, task=None)
+_SENT: Final = ById(
+    _f.task_id,
+    lambda these: update(schedule_fire).where(these, _f.unsent == true()).values(unsent=False, task=None),
+)
 _PRUNE: Final = delete(schedule_fire).where(_f.nominal < bindparam("before"), _f.task.is_(null()))
-_TASKS: Final = (
-    select(*TASK_COLUMNS).where(task_queue.c.task_id.in_(_IDS)).order_by(task_queue.c.task_id).with_for_update()
+_TASKS: Final = ById(
+    task_queue.c.task_id,
+    lambda these: select(*TASK_COLUMNS).where(these).order_by(task_queue.c.task_id).with_for_update(),
 )
 _ASK: Final = (
     update(task_queue)
