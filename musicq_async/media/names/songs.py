@@ -86,7 +86,7 @@ def find_songs(line: Line, clues: Clues, names: Names) -> None:
         works = [index for index in quoted if piece_is_work(line, index, quoted)]
         songs = [index for index in quoted if index not in works]
         if kind == "quote":
-            songs = [index for index in songs if not _is_lyric(line, index)]
+            songs = [index for index in songs if not _is_lyric(line, index, names)]
         line.works.extend(works)
         if len(songs) == 1 and is_work(line.pieces[songs[0]].text) and _has_another_title(line, names):
             line.works.extend(songs)
@@ -159,7 +159,7 @@ def _text_at(line: Line, index: int) -> str:
     return ""
 
 
-def _is_lyric(line: Line, index: int) -> bool:
+def _is_lyric(line: Line, index: int, names: Names) -> bool:
     """Say whether a “quote” is a line sung or a thing said rather than a title."""
     text = line.pieces[index].text
     after = _text_at(line, index + 1)
@@ -167,7 +167,8 @@ def _is_lyric(line: Line, index: int) -> bool:
     spoken = "[,，。！!？?…~～；;]" if _CJK.search(text) else "[。；;…]"
     if re.match(r"\s*(?:[—―-]{2,}|[,，。！!？?~～…的])", after) or re.search(spoken, text):
         return True
-    return len(_CJK.findall(text)) > 10 or (SENTENCE.search(text) is not None and len(text) > 6)
+    long = len(_CJK.findall(text)) > 10 or (SENTENCE.search(text) is not None and len(text) > 6)
+    return long and not all_known(named_in(without_noise(line.plain), names), names)
 
 
 def _take_source(line: Line, index: int, clues: Clues) -> None:

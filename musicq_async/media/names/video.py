@@ -171,7 +171,15 @@ def _read(
         if line.songs
         else _read_plain(raw, line, clues, uploader=uploader, names=names, constant=constant)
     )
+    if clues.bracketed and _are_guests(reading.artists, line.plain):
+        reading = replace(reading, artists=each_once((*clues.bracketed, *reading.artists), names))
     return _weighed(reading, clues, uploader, hints, names), reading.collection
+
+
+def _are_guests(artists: tuple[str, ...], text: str) -> bool:
+    """Say whether all of the artists are named behind ``feat.``: whoever they join stands elsewhere."""
+    match = FEATURING.search(text)
+    return match is not None and bool(artists) and all(artist in text[match.end() :] for artist in artists)
 
 
 def _line(text: str, names: Names) -> tuple[Line, Clues]:
