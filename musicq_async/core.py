@@ -931,6 +931,14 @@ class _Cleaner(threading.Thread):
             self.join()
 
 
+def check_timeout(timeout: object) -> None:
+    """Raise TypeError or ValueError where a timeout is no number of seconds."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout must be a number of seconds, or None to wait for ever, not {type(timeout).__name__}.")
+    if timeout != timeout:  # noqa: PLR0124 - NaN
+        raise ValueError("timeout must be a number of seconds, or None to wait for ever, not NaN.")
+
+
 class MemoryQueue:
     """A task queue and a store of shared values for the threads of one process. Every method is safe from any thread.
 
@@ -1003,7 +1011,10 @@ class MemoryQueue:
         """Return the next task, or ``None`` after ``timeout`` seconds; ``None`` waits for ever, 0 not at all.
 
         The dict is the caller's own: ``task_id``, ``type``, ``params`` and every further key that was pushed.
+        Raises TypeError or ValueError for a timeout that is no number of seconds.
         """
+        if timeout is not None:
+            check_timeout(timeout)
         task = self.tasks.get_now()
         if task is None and (timeout is None or timeout > 0):
             task = self.tasks.get_within(timeout)
@@ -1017,6 +1028,8 @@ class MemoryQueue:
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until every pushed task is done; return False if ``timeout`` seconds pass before."""
+        if timeout is not None:
+            check_timeout(timeout)
         return self.tasks.join_within(timeout)
 
     def get_queue_size(self) -> int:

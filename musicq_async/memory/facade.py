@@ -21,7 +21,7 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
-from musicq_async.core import ZERO, MemoryQueue, Waiter, WaitingLine, plain_task
+from musicq_async.core import ZERO, MemoryQueue, Waiter, WaitingLine, check_timeout, plain_task
 from musicq_async.errors import NotRunning, UsageError
 
 _Result = TypeVar("_Result")
@@ -171,6 +171,8 @@ class AsyncQueue:
 
         If cancelled, nothing was taken.
         """
+        if timeout is not None:
+            check_timeout(timeout)
         tasks = self._tasks
         head = tasks.head
         if len(head) & TURNS and not tasks.careful:
@@ -191,6 +193,8 @@ class AsyncQueue:
 
     async def join(self, timeout: float | None = None) -> bool:
         """Wait until every pushed task is done; return False if ``timeout`` seconds pass before."""
+        if timeout is not None:
+            check_timeout(timeout)
         return await self._until(self._tasks.joiners, self._tasks.done_for, timeout) is True
 
     async def get_queue_size(self) -> int:

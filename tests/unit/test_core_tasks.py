@@ -332,6 +332,18 @@ def test_a_pop_that_may_not_wait_does_not():
     assert time.monotonic() - began < 0.05
 
 
+@pytest.mark.parametrize(
+    ("timeout", "error"), [("1", TypeError), ([], TypeError), (True, TypeError), (NAN, ValueError)]
+)
+@pytest.mark.parametrize("call", ["pop_task", "join"])
+def test_a_timeout_that_is_no_number_is_refused_and_takes_nothing(call, timeout, error):
+    queue = MemoryQueue()
+    queue.push_task({"type": "x"})
+    with pytest.raises(error, match="timeout must be a number of seconds"):
+        getattr(queue, call)(timeout=timeout)
+    assert queue.get_queue_size() == 1
+
+
 def test_a_pop_gives_up_in_time():
     began = time.monotonic()
     assert MemoryQueue().pop_task(timeout=0.03) is None

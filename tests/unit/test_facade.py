@@ -546,3 +546,13 @@ async def test_nothing_blocks_the_loop():
     stop.set()
     for thread in threads:
         thread.join(5)
+
+
+@pytest.mark.parametrize(("timeout", "error"), [("1", TypeError), (float("nan"), ValueError)])
+async def test_a_timeout_that_is_no_number_is_refused_and_takes_nothing(timeout, error):
+    queue = AsyncQueue()
+    await queue.push_task({"type": "x"})
+    for call in (queue.pop_task, queue.join):
+        with pytest.raises(error, match="timeout must be a number of seconds"):
+            await call(timeout=timeout)
+    assert await queue.get_queue_size() == 1
