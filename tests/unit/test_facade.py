@@ -99,7 +99,7 @@ async def test_a_wrong_task_is_refused_and_not_queued():
     assert await queue.is_empty()
 
 
-@pytest.mark.parametrize("timeout", [0, -1, 0.02, float("nan")])
+@pytest.mark.parametrize("timeout", [0, -1, 0.02])
 async def test_an_empty_queue_gives_none_when_the_time_is_up(timeout):
     queue = AsyncQueue()
     began = time.monotonic()
