@@ -211,6 +211,8 @@ INSTRUMENTS: Final = Words(
     r"guitar|violin|cello|erhu|guzheng|ukulele|kalimba|sax(?:ophone)?|drums?|bass|flute|harp|music box)(?![A-Za-z"
     r"])"
 )
+TRADE: Final = Words(f"{INSTRUMENTS.pattern}|{OWN_WORK.pattern}")
+"""Words that beside words of service alone, as in 钢琴手书, name nobody."""
 LIVE: Final = Words(
     r"(?<![A-Za-z])live(?![A-Za-z])(?! (?:in|your|my|for|forever|again|a)(?![A-Za-z]))版?|现场版|现场|"
     r"現場|演唱会|演唱會|ライブ映像|ライブ|ライヴ|라이브|音乐会版|(?<![A-Za-z])unplugged(?![A-Za-z])"
@@ -275,7 +277,7 @@ SENTENCE: Final = Words(
 )
 EDGE_SENTENCE: Final = Words(
     r"\A(?:当|用|听|把|让|被|是|了|在|为|请|求|给|和|与|从|又|再|都|就|这|那|一首|一曲|经典的?|回忆|每|"
-    r"谁|原|前|后|我的?|你的?|一个人)\Z|\A(?:当|用|把|让|被|听|一首|一曲|一支|如果|致敬|求|愿|请|给|为|全网|"
+    r"谁|原|前|后|我的?|你的?|一个人)\Z|\A(?:当|用|把|让|被|听|一首|一曲|一支|如果|致敬|求|愿|请|给|为|祝[大你我福]|[献送写唱]给|全网|"
     r"这[首是个]|那[首是个年])|(?:是|了|被|把|让|用|听|在|当|唱|的歌|一首|一曲|之)\Z"
 )
 ANYONE: Final = Words(
@@ -288,8 +290,8 @@ ANYONE: Final = Words(
     r"首页|全曲|本家|[降升原]调|阿卡贝拉|和声|改编|群像|四手联弹)+\Z"
 )
 OCCASION: Final = Words(
-    "(?!.*(?:乐队|乐团|组合))(?:今天|昨天|明天|今晚|加油|快乐|我最|晚安|早安|回忆|青春|毕业季|纪念日|也[会要想能]|出来|"
-    r"\A(?:祝|献给|送给|写给|唱给)|磁带|唱片|黑胶|卡带)"
+    "(?:今天|昨天|明天|今晚|加油|快乐|我最|晚安|早安|回忆|青春|毕业季|纪念日|也[会要想能]|出来|磁带|唱片|黑胶|卡带)"
+    "(?!.*(?:乐队|乐团|组合))"
 )
 """What is said on an occasion, or of what was recorded; a band may be called so if it says that it is one."""
 ROLE_BEFORE: Final = Words(

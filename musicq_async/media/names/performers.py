@@ -13,13 +13,12 @@ from musicq_async.media.names.lexicon import (
     ANYONE,
     COLLECTION,
     EDGE_SENTENCE,
-    INSTRUMENTS,
     OCCASION,
-    OWN_WORK,
     ROLE_AFTER,
     ROLE_BEFORE,
     SENTENCE,
     SEPARATORS,
+    TRADE,
     only_noise,
 )
 from musicq_async.media.names.memory import remembered
@@ -154,7 +153,7 @@ def is_name(text: str, names: Names, *, introduced: bool = False) -> bool:
     text = text.strip()
     if names.is_artist(text) or names.never_splits(text):
         return True
-    if not _LETTER.search(text) or only_noise(_without_trade(text)) or ANYONE.match(text):
+    if not _LETTER.search(text) or only_noise(TRADE.without(text, " ")) or ANYONE.match(text):
         return False
     if not introduced and (OCCASION.search(text) or _ONE_HAN.fullmatch(text)):
         return False
@@ -165,11 +164,6 @@ def is_name(text: str, names: Names, *, introduced: bool = False) -> bool:
     han = len(_CJK.findall(text))
     words = len(_LATIN_WORDS.findall(text))
     return han <= (12 if introduced else 8) and words <= 6
-
-
-def _without_trade(text: str) -> str:
-    """Strike instruments and words like 原创: beside words of service, as in 钢琴手书, they name nobody."""
-    return OWN_WORK.without(INSTRUMENTS.without(text, " "), " ")
 
 
 @remembered
