@@ -208,7 +208,7 @@ class PrivateServer:
 def start_mysql() -> PrivateServer:
     """Start a MariaDB."""
     server, install = _binary("mariadbd", "mysqld"), _binary("mariadb-install-db", "mysql_install_db")
-    folder, port = _folder(), _free_port()
+    folder, port = _folder(), free_port()
     user = getpass.getuser()
     data = f"--datadir={folder / 'data'}"
     subprocess.run(
@@ -223,7 +223,7 @@ def start_mysql() -> PrivateServer:
 def start_postgres() -> PrivateServer:
     """Start a PostgreSQL; as root it runs as another user, for it refuses to run as root."""
     server, install = _binary("postgres"), _binary("initdb")
-    folder, port = _folder(), _free_port()
+    folder, port = _folder(), free_port()
     user = None
     if os.geteuid() == 0:
         user = next((name for name in ("postgres", "nobody") if _known_user(name)), None)
@@ -243,7 +243,7 @@ def start_postgres() -> PrivateServer:
 
 def start_redis(**given: str) -> PrivateServer:
     """Start a Redis that writes everything down; ``given`` are further lines of its configuration."""
-    server, folder, port = _binary("redis-server"), _folder(), _free_port()
+    server, folder, port = _binary("redis-server"), _folder(), free_port()
     config = {"port": str(port), "bind": "127.0.0.1", "dir": str(folder), "appendonly": "yes", "save": ""} | given
     options = [part for name, value in config.items() for part in (f"--{name.replace('_', '-')}", value)]
     return _started(f"redis://127.0.0.1:{port}", [server, *options], port, folder)
@@ -279,7 +279,8 @@ def _known_user(name: str) -> bool:
     return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import anyio
+import imageio_ffmpeg
 import mutagen
 import pytest
 
@@ -23,7 +24,6 @@ from musicq_async.media.recipes import FORMATS, format_named, read_bitrate, reci
 from musicq_async.media.tags import Tags, read_tags, write_tags
 
 pytestmark = pytest.mark.anyio
-FFMPEG = shutil.which("ffmpeg")
 
 TAGS = Tags(
     title="夜",
@@ -508,10 +508,17 @@ async def test_the_program_is_used_with_a_closed_door(sound, program, tune, note
     assert left(tmp_path / "in") == sorted(["-i.flac", f"-i.{to}"])
 
 
-@pytest.mark.skipif(FFMPEG is None, reason="there is no ffmpeg")
+@pytest.fixture
+def real_program(tmp_path, monkeypatch):
+    """Let ``ffmpeg`` be all that PATH has."""
+    folder = tmp_path / "path"
+    folder.mkdir()
+    (folder / "ffmpeg").symlink_to(shutil.which("ffmpeg") or imageio_ffmpeg.get_ffmpeg_exe())
+    monkeypatch.setenv("PATH", str(folder))
+
+
 @pytest.mark.parametrize("to", [made.name for made in FORMATS.values() if not made.lossless])
-async def test_the_real_program_makes_the_same(sound, monkeypatch, tune, notes, to):
-    monkeypatch.setenv("PATH", str(Path(FFMPEG).parent))
+async def test_the_real_program_makes_the_same(sound, real_program, tune, notes, to):
     for kind in ("deep.flac", "surround.flac", "mono.wav"):
         done = (await convert(sound(kind), to=to)).files[0]
         assert tune(done.path)[:7] == notes(2.0)[:7]

@@ -8,7 +8,8 @@ import time
 
 import anyio
 import pytest
-from services import start_redis
+import trio
+from services import free_port, start_redis
 
 from musicq_async.clock import SystemClock
 from musicq_async.errors import BackendError, BackendUnavailable, NotRunning, SettingsError, UsageError
@@ -85,7 +86,7 @@ def test_a_server_that_will_not_do_is_named(old, new, word) -> None:
 
 
 async def test_a_real_cluster_node_is_refused() -> None:
-    node = start_redis(cluster_enabled="yes")
+    node = start_redis(cluster_enabled="yes", cluster_port=str(free_port()))
     try:
         with pytest.raises(BackendError, match="Cluster"):
             await check(node.url)
@@ -177,7 +178,6 @@ async def test_an_error_inside_the_block_is_not_wrapped(server) -> None:
 
 
 def test_trio_is_refused_with_a_clear_word(server) -> None:
-    trio = pytest.importorskip("trio")
 
     async def use() -> None:
         async with open_redis(server.url, clock=SystemClock()):

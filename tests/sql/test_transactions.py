@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+import trio
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
@@ -489,7 +490,6 @@ async def test_one_database_object_may_be_opened_again_and_in_another_loop(bench
 
 
 def test_trio_is_refused_with_a_clear_word(tmp_path) -> None:
-    trio = pytest.importorskip("trio")
 
     async def main() -> None:
         async with open_database(f"sqlite:///{tmp_path / 'x.db'}", clock=SystemClock()):
