@@ -265,8 +265,8 @@ async def open_musicq(
         nodes = _sql().SqlNodes(database)
         presence = Presence(
             nodes, owner, clock=clock, sink=events, running=lambda: workers.running, redact=redact,
-            version=version("musicq_async"), concurrency=settings.concurrency, scheduler=settings.scheduler,
-            types=sorted(merged.types) if settings.concurrency else [],
+            met=library.meet, version=version("musicq_async"), concurrency=settings.concurrency,
+            scheduler=settings.scheduler, types=sorted(merged.types) if settings.concurrency else [],
         )  # fmt: skip
         await stack.enter_async_context(_Running(keeper, janitor, presence, workers, settings))
         if settings.scheduler:

@@ -17,7 +17,7 @@ from musicq_async.bilibili.answers import Answer, Verdict, judge
 from musicq_async.bilibili.breaker import Breaker
 from musicq_async.bilibili.credentials import Credentials
 from musicq_async.bilibili.hosts import is_loopback
-from musicq_async.bilibili.pacing import Pace
+from musicq_async.bilibili.pacing import Pace, alone
 from musicq_async.bilibili.reading import Reader
 from musicq_async.bilibili.transport import REFERER, Transport
 from musicq_async.bilibili.wbi import WbiKeys, keys_from_addresses, signed_query
@@ -68,6 +68,7 @@ class Api:
         credentials: Callable[[], Awaitable[Credentials]],
         draw: Callable[[], float],
         patience: int = 0,
+        sharers: Callable[[], int] = alone,
     ) -> None:
         self._bases = {
             "api": settings.api_url.rstrip("/"),
@@ -81,8 +82,9 @@ class Api:
         self._draw = draw
         self._patience = patience
         self._breaker = Breaker(store=store, clock=clock)
-        self.pace = Pace(rate=settings.api_rate, clock=clock)
-        self._guarded_pace = Pace(rate=settings.api_rate / _GUARDED_SLOWDOWN, burst=1, clock=clock)
+        self.pace = Pace(rate=settings.api_rate, sharers=sharers, clock=clock)
+        guarded_rate = settings.api_rate / _GUARDED_SLOWDOWN
+        self._guarded_pace = Pace(rate=guarded_rate, burst=1, sharers=sharers, clock=clock)
         self._guarded_lock = anyio.Lock()
         self._keys_lock = anyio.Lock()
         self._device_lock = anyio.Lock()

@@ -26,6 +26,7 @@ from musicq_async.bilibili.links import (
 from musicq_async.bilibili.lists import Lists
 from musicq_async.bilibili.login import Login
 from musicq_async.bilibili.models import Account, Item, Music, PlayerInfo, VideoInfo
+from musicq_async.bilibili.pacing import alone
 from musicq_async.bilibili.parsing import account, episodes, music, player_info, song, subtitle_lines, video_info
 from musicq_async.bilibili.reading import Reader
 from musicq_async.bilibili.streams import (
@@ -64,6 +65,7 @@ class BilibiliClient:
     ``cookie`` is asked before every call, so that a login is seen at once. Calls raise the `SourceError` that the
     site's answer means; `RiskControl` and `RateLimited` bring ``retry_after``. Cancelling a call closes its request.
     ``patience`` is how often a call waits when the site asks for fewer, where nobody would try it again later.
+    ``sharers`` tells how many processes use the account and so share its pace.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class BilibiliClient:
         store: PublicStore,
         draw: Callable[[], float] = random.random,
         patience: int = 0,
+        sharers: Callable[[], int] = alone,
     ) -> None:
         self._settings = settings
         self._cookie = cookie
@@ -93,6 +96,7 @@ class BilibiliClient:
             credentials=self.credentials,
             draw=draw,
             patience=patience,
+            sharers=sharers,
         )
         self.lists = Lists(self.api)
         self.login = Login(self.api, clock=clock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import anyio
@@ -11,12 +12,21 @@ from musicq_async.ports import Clock
 BURST: Final = 3
 
 
-class Pace:
-    """At most ``rate`` turns a second after a burst. A caller that is cancelled while waiting has used no turn."""
+def alone() -> int:
+    """Say that nobody else uses the account."""
+    return 1
 
-    def __init__(self, *, rate: float, burst: int = BURST, clock: Clock) -> None:
-        self._interval = 1 / rate
-        self._slack = (burst - 1) * self._interval
+
+class Pace:
+    """At most ``rate`` turns a second after a burst. A caller that is cancelled while waiting has used no turn.
+
+    ``sharers`` tells how many processes have the rate together; each takes its part.
+    """
+
+    def __init__(self, *, rate: float, burst: int = BURST, sharers: Callable[[], int] = alone, clock: Clock) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._sharers = sharers
         self._clock = clock
         self._lock = anyio.Lock()
         self._due = clock.monotonic()
@@ -38,5 +48,9 @@ class Pace:
         """Give no turn for so long."""
         self._held_until = max(self._held_until, self._clock.monotonic() + seconds)
 
+    @property
+    def _interval(self) -> float:
+        return max(self._sharers(), 1) / self._rate
+
     def _wait(self, now: float) -> float:
-        return max(self._due - self._slack, self._held_until) - now
+        return max(self._due - (self._burst - 1) / self._rate, self._held_until) - now

@@ -24,7 +24,10 @@ FORGOTTEN_MS: Final = 3_600_000
 
 
 class Presence:
-    """Writes a node's row now and then, and deletes it at the end. ``running`` tells how many tasks run."""
+    """Writes a node's row now and then, and deletes it at the end. ``running`` tells how many tasks run.
+
+    ``met`` is told at each beat which nodes are alive, this one among them.
+    """
 
     def __init__(
         self,
@@ -34,12 +37,14 @@ class Presence:
         clock: Clock,
         sink: EventSink,
         running: Callable[[], int],
+        met: Callable[[list[Node]], None] | None = None,
         redact: Callable[[str], str] = str,
         **facts: Any,
     ) -> None:
         self._store = store
         self._clock = clock
         self._running = running
+        self._met = met
         self._outage = Outage(sink=sink, what="telling that this node lives", redact=redact)
         now_ms = clock.time_ms()
         self._node = Node(
@@ -62,6 +67,8 @@ class Presence:
         try:
             await self._store.beat(msgspec.structs.replace(self._node, heartbeat_ms=now_ms, running=self._running()))
             await self._store.forget(now_ms - FORGOTTEN_MS)
+            if self._met is not None:
+                self._met([node for node in await self._store.nodes() if is_alive(node, now_ms=now_ms)])
         except Exception as error:  # noqa: BLE001 - the next beat tries again, whatever it was
             self._outage.failed(error)
         else:
@@ -77,4 +84,9 @@ class Presence:
 def shown(node: Node, *, now_ms: int) -> dict[str, Any]:
     """Return a node as the dict that users see; ``alive`` says whether it beat lately."""
     row: dict[str, Any] = msgspec.to_builtins(node)
-    return row | {"alive": now_ms - node.heartbeat_ms <= ALIVE * 1000}
+    return row | {"alive": is_alive(node, now_ms=now_ms)}
+
+
+def is_alive(node: Node, *, now_ms: int) -> bool:
+    """Whether a node beat lately."""
+    return now_ms - node.heartbeat_ms <= ALIVE * 1000

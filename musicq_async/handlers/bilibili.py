@@ -9,7 +9,7 @@ from musicq_async.bilibili.links import is_list
 from musicq_async.engine.context import TaskContext
 from musicq_async.engine.registry import Handlers
 from musicq_async.handlers.kept import Wish
-from musicq_async.handlers.library import Library
+from musicq_async.handlers.library import DOWNLOAD, Library
 from musicq_async.handlers.params import DownloadBilibiliAudio, RefreshLogin, read
 from musicq_async.handlers.pauses import patient
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from musicq_async.bilibili.links import Link
     from musicq_async.bilibili.models import Item
 
-DOWNLOAD: Final = "download_bilibili_audio"
 TOGETHER: Final = 100
 """Tasks that are pushed in one go."""
 REMEMBERED: Final = 30 * 86_400.0

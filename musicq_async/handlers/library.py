@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
 
@@ -23,7 +23,7 @@ from musicq_async.handlers.songs import song_of
 from musicq_async.media.files import SafeFolder
 from musicq_async.media.names import check_template
 from musicq_async.model.event import Completed, Event, Failed, Progressed
-from musicq_async.ports import Archive, Clock, PublicStore
+from musicq_async.ports import Archive, Clock, Node, PublicStore
 from musicq_async.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from musicq_async.media.web import Web
 
 __all__ = ["COOKIE_KEY", "Kept", "Library", "Wish", "failed", "fetch", "song_of"]
+
+
+DOWNLOAD: Final = "download_bilibili_audio"
+"""The type of a task that fetches one item."""
 
 
 class Library:
@@ -57,6 +61,8 @@ class Library:
         self.archive: Archive = MemoryArchive() if archive is None else archive
         """What was fetched already; without a database, by this process."""
         self.session = Session(settings.bilibili, store)
+        self.sharers = 1
+        """How many processes use the account, this one among them."""
         self.covers: dict[str, Cover] = {}
         """The last pictures by address, the oldest first."""
         self._busy: dict[str, _Turn] = {}
@@ -75,6 +81,10 @@ class Library:
         self._client = self._web = None
         await self._open.aclose()
 
+    def meet(self, nodes: Sequence[Node]) -> None:
+        """Learn which nodes are alive: those that download, too, have the pace of the account together with us."""
+        self.sharers = max(1, sum(node.concurrency > 0 and DOWNLOAD in node.types for node in nodes))
+
     async def client(self) -> BilibiliClient:
         """Return the account's client; the cookie of the public store wins over the setting."""
         if self._client is not None:
@@ -90,6 +100,7 @@ class Library:
                     cookie=self.session.text,
                     store=self.store,
                     patience=self._patience,
+                    sharers=lambda: self.sharers,
                 )
                 self._client = await self._open.enter_async_context(client)
             return self._client

@@ -12,8 +12,8 @@ from musicq_async.engine.context import TaskContext
 from musicq_async.engine.ids import new_task_id
 from musicq_async.engine.registry import Handlers
 from musicq_async.errors import InvalidParams
-from musicq_async.handlers.bilibili import DOWNLOAD, child_params
-from musicq_async.handlers.library import Library
+from musicq_async.handlers.bilibili import child_params
+from musicq_async.handlers.library import DOWNLOAD, Library
 from musicq_async.handlers.params import Sync, read
 from musicq_async.handlers.pauses import patient
 

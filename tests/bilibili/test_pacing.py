@@ -140,3 +140,17 @@ async def test_a_spoilt_record_is_no_pause(clock: Any, store: Any, spoilt: objec
     await store.set_public(risk_key("7"), spoilt)
     async with Breaker(store=store, clock=clock).passage("7"):
         pass
+
+
+async def test_processes_that_share_an_account_share_its_rate(clock: Any) -> None:
+    sharers = 4
+    pace = Pace(rate=2.0, burst=1, sharers=lambda: sharers, clock=clock)
+    moments = []
+    for _ in range(3):
+        await pace.turn()
+        moments.append(clock.monotonic())
+    sharers = 1
+    await pace.turn()
+    await pace.turn()
+    assert moments == pytest.approx([0, 2.0, 4.0])
+    assert clock.monotonic() == pytest.approx(6.5)

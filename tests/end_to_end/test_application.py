@@ -176,3 +176,21 @@ async def test_a_wrong_queue_address_is_called_by_its_name(tmp_path):
     with pytest.raises(musicq_async.SettingsError, match="queue_url"):
         async with musicq_async.open_musicq(settings):
             pass
+
+
+async def test_nodes_that_download_share_the_pace_of_the_account(tmp_path, monkeypatch):
+    monkeypatch.setattr("musicq_async.engine.presence.BEAT", 0.05)
+    url = f"sqlite+aiosqlite:///{tmp_path}/app.db"
+    async with AsyncExitStack() as stack:
+        one, two, _ = [
+            await stack.enter_async_context(
+                musicq_async.open_musicq(musicq_async.Settings(database_url=url, concurrency=concurrency))
+            )
+            for concurrency in (1, 1, 0)
+        ]
+        with anyio.fail_after(10):
+            while (one.library.sharers, two.library.sharers) != (2, 2):
+                await anyio.sleep(0.02)
+    async with musicq_async.open_musicq(musicq_async.Settings(database_url=url)) as app:
+        await anyio.sleep(0.2)
+        assert app.library.sharers == 1
