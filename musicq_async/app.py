@@ -97,7 +97,7 @@ class MusicQ:
         or Redis, `InvalidTask`, `DuplicateTask`, and what SQLAlchemy raises.
         """
         url = self.settings.queue_url
-        if url == MEMORY or _is_redis(url):
+        if url == MEMORY or self.settings.queues_in_redis:
             raise UsageError("push_in_session needs a queue in an SQL database: set queue_url to it, or leave it empty")
         new = [self.queue.accepted(task) for task in ([tasks] if isinstance(tasks, dict) else tasks)]
         pushed = await _sql().push_in_session(session, new, clock=self._clock, on_commit=self._signal.look)
@@ -397,10 +397,6 @@ class Scheduler(StoredScheduler):
                 await self._home.close()
 
 
-def _is_redis(url: str) -> bool:
-    return url.startswith(("redis://", "rediss://", "unix://"))
-
-
 def _sql() -> Any:
     from musicq_async import sql  # noqa: PLC0415 - SQLAlchemy takes 300 ms
 
@@ -455,7 +451,7 @@ async def _queue(
     url, sql = settings.queue_url, _sql()
     if url == MEMORY:
         return MemoryTasks(clock=clock, wakeup=signal), sql.SqlPublicStore(database), sql.SqlTables(database), None
-    if _is_redis(url):
+    if settings.queues_in_redis:
         return await _redis_queue(settings, clock, signal, stack)
     try:
         own = database if url == settings.database_url else await stack.enter_async_context(_open(url, clock))
@@ -479,12 +475,7 @@ async def _redis_queue(
         raise SettingsError("queue_url: Redis needs the extra: pip install 'musicq_async[redis]'") from error
 
     def opened() -> Any:
-        return redis.open_redis(
-            settings.queue_url,
-            clock=clock,
-            namespace=settings.redis.namespace,
-            allow_volatile=settings.redis.allow_volatile,
-        )
+        return redis.redis_of(settings, clock=clock)
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[TaskQueue]:

@@ -172,6 +172,11 @@ class Settings:
     redis: RedisSettings = RedisSettings()
     retention: RetentionSettings = RetentionSettings()
 
+    @property
+    def queues_in_redis(self) -> bool:
+        """Whether tasks and shared values are kept in Redis."""
+        return self.queue_url.startswith(("redis://", "rediss://", "unix://"))
+
     def __init__(self, **given: Any) -> None:
         _refuse_unknown(given)
         layers = [

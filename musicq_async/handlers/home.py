@@ -44,7 +44,7 @@ async def _store(settings: Settings, database: Database | None, stack: AsyncExit
     from musicq_async.sql import SqlPublicStore  # noqa: PLC0415
 
     url = settings.queue_url
-    if url.startswith(("redis://", "rediss://", "unix://")):
+    if settings.queues_in_redis:
         return await _redis_store(settings, stack, clock) or MemoryStore()
     if url not in {settings.database_url, "memory://"}:
         database = await _opened(url, stack, clock)
@@ -53,12 +53,9 @@ async def _store(settings: Settings, database: Database | None, stack: AsyncExit
 
 async def _redis_store(settings: Settings, stack: AsyncExitStack, clock: Clock) -> PublicStore | None:
     try:
-        from musicq_async.redis import RedisPublicStore, open_redis  # noqa: PLC0415 - an extra
+        from musicq_async.redis import RedisPublicStore, redis_of  # noqa: PLC0415 - an extra
 
-        server = open_redis(
-            settings.queue_url, clock=clock, patience=PATIENCE,
-            namespace=settings.redis.namespace, allow_volatile=settings.redis.allow_volatile,
-        )  # fmt: skip
+        server = redis_of(settings, clock=clock, patience=PATIENCE)
         await stack.enter_async_context(server)
         await server.check()
     except (BackendError, SettingsError, ImportError) as error:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from musicq_async.redis.server import RedisServer, open_redis
+from musicq_async.redis.server import RedisServer, open_redis, redis_of
 from musicq_async.redis.store import RedisPublicStore
 from musicq_async.redis.tasks import RedisTaskQueue
 
-__all__ = ["RedisPublicStore", "RedisServer", "RedisTaskQueue", "open_redis"]
+__all__ = ["RedisPublicStore", "RedisServer", "RedisTaskQueue", "open_redis", "redis_of"]

@@ -22,6 +22,7 @@ from musicq_async.redis.check import check_answer
 from musicq_async.redis.connection import Command, ScriptConnection
 from musicq_async.redis.faults import Fault, fault_of, renamed
 from musicq_async.redis.operation import Operation
+from musicq_async.settings import Settings
 
 NAMESPACE: Final = "musicq"
 LAST_WAIT: Final = 1.0
@@ -44,6 +45,18 @@ def open_redis(
         raise SettingsError(f"a namespace is a word without braces and blanks, not {namespace!r}")
     return RedisServer(
         read_address(url), clock=clock, patience=patience, namespace=namespace, allow_volatile=allow_volatile
+    )
+
+
+def redis_of(settings: Settings, *, clock: Clock, patience: float = 10.0) -> RedisServer:
+    """Prepare the Redis of ``queue_url``; see `open_redis`."""
+    wanted = settings.redis
+    return open_redis(
+        settings.queue_url,
+        clock=clock,
+        patience=patience,
+        namespace=wanted.namespace,
+        allow_volatile=wanted.allow_volatile,
     )
 
 
