@@ -59,9 +59,9 @@ class Draft:
                 part = part_name(self._name, slot, "part")
                 descriptor = lock_part(self._folder, part)
                 if descriptor is not None:
-                    os.ftruncate(descriptor, 0)
-                    self._folder.remove(part_name(self._name, slot, "pmeta"))
                     self.part, self.file = part, os.fdopen(descriptor, "w+b")
+                    self.file.truncate()
+                    self._folder.remove(part_name(self._name, slot, "pmeta"))
                     return self
         raise TransferBroken(f"{self._name} is being written {SLOTS} times already")
 

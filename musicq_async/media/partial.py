@@ -14,7 +14,7 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -59,7 +59,11 @@ def part_name(name: str, slot: int, kind: str) -> str:
 
 
 class PartFile:
-    """A locked ``.part``. Threads may call it one after another; its own lock keeps an abandoned write harmless."""
+    """A locked ``.part``. Threads may call it one after another.
+
+    A caller that was cancelled may close it while its thread is still at work: the close waits for what has begun,
+    and what comes after it raises `TransferBroken` and touches nothing.
+    """
 
     def __init__(self, folder: Folder, name: str, slot: int, descriptor: int, *, owns_folder: bool = False) -> None:
         self._folder = folder
@@ -70,11 +74,15 @@ class PartFile:
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self._on_its_way = 0
-        self.held = self._read_meta()
-        self.head = os.read(descriptor, _HEAD)
-        """The first bytes, at most 64."""
-        self.size = os.lseek(descriptor, 0, os.SEEK_END)
         self.finished = False
+        try:
+            self.held = self._read_meta()
+            self.head = os.read(descriptor, _HEAD)
+            """The first bytes, at most 64."""
+            self.size = os.lseek(descriptor, 0, os.SEEK_END)
+        except BaseException:  # or it would stay locked
+            self._close()
+            raise
 
     @classmethod
     def open(cls, folder: Folder, name: str, *, owns_folder: bool = False) -> Self:
@@ -94,9 +102,7 @@ class PartFile:
 
     def write(self, chunks: Sequence[bytes]) -> None:
         """Append; raises `OutOfSpace` when the disk is full."""
-        with self._lock, disk_errors(self._name):
-            if self._descriptor < 0:
-                raise TransferBroken(f"{self._part} was closed")
+        with self._working():
             for start in range(0, len(chunks), _BUFFERS):
                 _write_all(self._descriptor, chunks[start : start + _BUFFERS])
             if len(self.head) < _HEAD:
@@ -107,20 +113,20 @@ class PartFile:
 
     def begin(self, held: Held) -> None:
         """Drop the bytes and the note; `note` what the next ones belong to before they are written."""
-        with self._lock, disk_errors(self._name):
+        with self._working():
             os.ftruncate(self._descriptor, 0)
             os.lseek(self._descriptor, 0, os.SEEK_SET)
             self.size = self._on_its_way = 0
             self.head = b""
             self._folder.remove(self._meta)
-        self.held = held
+            self.held = held
 
     def note(self, held: Held) -> None:
         """Keep what the bytes belong to; the ``.pmeta`` is replaced in one step."""
-        if held == self.held:
-            return
-        fresh = f"{self._meta}~"
-        with disk_errors(self._name):
+        with self._working():
+            if held == self.held:
+                return
+            fresh = f"{self._meta}~"
             self._folder.remove(fresh)
             descriptor = self._folder.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             try:
@@ -128,11 +134,11 @@ class PartFile:
             finally:
                 os.close(descriptor)
             self._folder.replace(fresh, self._meta)
-        self.held = held
+            self.held = held
 
     def finish(self) -> Path:
         """Make the bytes last, give them the target's name in one step, let go, and return its path."""
-        with self._lock, disk_errors(self._name):
+        with self._working():
             os.fsync(self._descriptor)
             if sys.platform == "win32":  # an open file cannot be renamed there, and a locked one not be taken over
                 self._close()
@@ -140,9 +146,9 @@ class PartFile:
             self._folder.remove(self._meta)
             self._close()
             self._folder.sync()
-        self._sweep()
+            self._sweep()
+            self.finished = True
         self.close()
-        self.finished = True
         return self._folder.path / self._name
 
     def discard(self) -> None:
@@ -166,12 +172,20 @@ class PartFile:
 
     def make_room(self, total: int, spare: int) -> None:
         """Raise `OutOfSpace` unless the bytes still missing and some to spare fit on the disk."""
-        missing = total - self.size
-        free = self._folder.free()
+        with self._working():
+            missing = total - self.size
+            free = self._folder.free()
         if missing + spare > free:
             raise OutOfSpace(
                 f"{self._name} needs {missing} more bytes and the disk has {free}; free some and try again"
             )
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        with self._lock, disk_errors(self._name):
+            if self._descriptor < 0:
+                raise TransferBroken(f"{self._part} was closed")
+            yield
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1

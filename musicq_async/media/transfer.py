@@ -19,7 +19,7 @@ import msgspec
 from musicq_async.clock import SystemClock
 from musicq_async.errors import FileTooLarge, InvalidParams, MusicqError, TransferBroken
 from musicq_async.media.answers import Changed, FromStart, Onward, Refused, Whole, judge, read_head, resumable
-from musicq_async.media.files import Folder, SafeFolder
+from musicq_async.media.files import SafeFolder
 from musicq_async.media.pace import Pace, TransferRules
 from musicq_async.media.partial import Held, PartFile, Validator
 from musicq_async.media.sources import Failure, Source, SourcePool, verdict
@@ -52,7 +52,7 @@ class Transferred:
 
 async def download(
     sources: Sequence[Source],
-    target: Path | tuple[Folder, str],
+    target: Path,
     *,
     http: HttpSettings,
     web: Web | None = None,
@@ -70,8 +70,8 @@ async def download(
 ) -> Transferred:
     """Download one file to ``target`` and return what arrived; the target is whole or untouched.
 
-    ``target`` is a path, or an open folder with a name in it; ``within`` refuses a path that is not below that folder,
-    or leads there through a link. ``sources`` are asked in their order.
+    ``within`` refuses a target that is not below that folder, or leads there through a link. ``sources`` are asked in
+    their order.
     ``identity`` names content that is the same on all of them, so that a mirror may go on where another stopped;
     without it only a strong ETag or Last-Modified proves that, and a file without either starts again after a cut.
     ``if_range`` sends If-Range (right for web servers, wrong for some content networks). ``sanity`` sees the first 64

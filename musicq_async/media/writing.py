@@ -14,7 +14,7 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 
-from musicq_async.media.files import Folder, SafeFolder, checked_name, open_folder
+from musicq_async.media.files import SafeFolder, checked_name, open_folder
 from musicq_async.media.partial import PartFile
 from musicq_async.media.work import first_error
 
@@ -106,7 +106,7 @@ async def writing(part: PartFile) -> AsyncIterator[BodyWriter]:
         raise first_error(group) from group.exceptions[0].__cause__
 
 
-async def open_part(target: Path | tuple[Folder, str], within: SafeFolder | None) -> PartFile:
+async def open_part(target: Path, within: SafeFolder | None) -> PartFile:
     """Lock the ``.part``. When this is cancelled, whoever comes second, thread or task, closes it again."""
     handover = threading.Lock()
     opened: list[PartFile] = []
@@ -132,9 +132,7 @@ async def open_part(target: Path | tuple[Folder, str], within: SafeFolder | None
     return opened[0]
 
 
-def _lock_part(target: Path | tuple[Folder, str], within: SafeFolder | None) -> PartFile:
-    if isinstance(target, tuple):
-        return PartFile.open(target[0], checked_name(target[1]))
+def _lock_part(target: Path, within: SafeFolder | None) -> PartFile:
     if within is not None:
         *folders, name = within.parts(target)
         folder = within.open_folder(*folders)

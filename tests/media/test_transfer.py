@@ -578,15 +578,6 @@ async def test_the_longest_legal_names_have_room_for_their_part(site, fetch, tmp
     assert done.size == 5
 
 
-async def test_a_name_in_a_safe_folder_is_a_target(site, fetch, tmp_path):
-    site.put("/a", b"sound")
-    folder = await anyio.to_thread.run_sync(SafeFolder(tmp_path).open_folder, "Artist")
-    done = await fetch(site.source("/a"), target=(folder, "song.m4a"))
-    folder.close()
-    assert done.path.read_bytes() == b"sound"
-    assert done.path.parent.name == "Artist"
-
-
 async def test_within_a_folder_no_target_leads_outside(site, fetch, tmp_path):
     site.put("/a", b"sound")
     safe = SafeFolder(tmp_path / "music")
