@@ -61,6 +61,21 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """Tasks that somebody asked to cancel, with the reason."""
 
 
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker asks for whenever it claims."""
+
+    owner: str
+    """Who asks: becomes ``lease_owner``."""
+    seconds: float
+    """How long a lease lasts unless it is renewed."""
+    types: frozenset[str] | None = None
+    """Types that it can run; ``None`` is any."""
+    but: frozenset[str] = frozenset()
+    """Types that are left out."""
+    limits: tuple[Limit, ...] = ()
+    """They hold for the tasks of all owners together, counted by their leases."""
+
+
 class TaskQueue(Protocol):
     """Where tasks wait, are lent to workers, and are remembered."""
 
@@ -72,38 +87,17 @@ class TaskQueue(Protocol):
         params go to the task that is there. A task with ``waits`` is scheduled without a time until `release`.
         """
 
-    async def claim(
-        self,
-        *,
-        types: frozenset[str] | None,
-        limit: int,
-        owner: str,
-        seconds: float,
-        limits: tuple[Limit, ...] = (),
-        but: frozenset[str] = frozenset(),
-    ) -> list[Lease]:
-        """Lend up to ``limit`` pending tasks of these types (``None``: any) for ``seconds``; do not wait for any.
+    async def claim(self, wish: Wish, limit: int = 1) -> list[Lease]:
+        """Lend up to ``limit`` pending tasks; do not wait for any.
 
         A cancelled claim lends nothing: what it had taken is pending again, and nothing is counted.
 
         One atomic state change a task: pending to running, with ``lease_owner``, ``lease_token``, ``lease_until_ms``
-        and ``started_at``. Order: priority, then position. ``limits`` holds for the tasks of all owners together,
-        counted by their leases; a task that its type's or group's limit bars is passed over. Where only a rate bars,
-        the wakeup is told when it opens. ``but`` leaves types out.
+        and ``started_at``. Order: priority, then position. A task that its type's or group's limit bars is passed
+        over. Where only a rate bars, the wakeup is told when it opens.
         """
 
-    async def exchange(
-        self,
-        lease: Lease,
-        change: Change,
-        *,
-        types: frozenset[str] | None,
-        limit: int,
-        owner: str,
-        seconds: float,
-        limits: tuple[Limit, ...] = (),
-        but: frozenset[str] = frozenset(),
-    ) -> tuple[bool, list[Lease]]:
+    async def exchange(self, lease: Lease, change: Change, wish: Wish, limit: int = 1) -> tuple[bool, list[Lease]]:
         """Settle, then claim, in one go; return whether the settle was accepted (False: the lease was lost).
 
         When it raises, nothing was claimed, and the settle may or may not have been written: settle again.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from musicq_async.engine.outage import Outage
 from musicq_async.engine.registry import Handlers
 from musicq_async.engine.signal import WorkSignal, sleep_until_notified
-from musicq_async.ports import Clock, TaskQueue
+from musicq_async.ports import Clock, TaskQueue, Wish
 
 
 class Claims:
@@ -39,29 +37,25 @@ class Claims:
         self._known = -1
         """Version of the handlers that ``_wish`` was made from."""
         self._paused: frozenset[str] = frozenset()
-        self._wish: dict[str, Any] = {}
+        self._wish: Wish | None = None
         self.limited: frozenset[str] = frozenset()
         """Types with limits: the end of such a task may let another one begin."""
 
     @property
-    def wish(self) -> dict[str, Any] | None:
-        """What to claim, as the arguments of `TaskQueue.claim`; ``None`` where there is nothing to claim."""
+    def wish(self) -> Wish | None:
+        """What to claim; ``None`` where there is nothing to claim."""
         if self._handlers.version != self._known:
             self._learn()
-        return self._wish or None
+        return self._wish
 
     def _learn(self) -> None:
         self._known = self._handlers.version
         types = None if self._any_type else self._handlers.types - self._paused
+        but = self._paused if types is None else frozenset()
         limits = self._handlers.limits
         self.limited = frozenset(limit.task_type for limit in limits)
-        self._wish = {}
-        if types is None or types:
-            self._wish = {"types": types, "limit": 1, "owner": self._owner, "seconds": self._seconds}
-        if limits and self._wish:
-            self._wish["limits"] = limits
-        if self._paused and types is None:
-            self._wish["but"] = self._paused
+        wish = Wish(owner=self._owner, seconds=self._seconds, types=types, but=but, limits=limits)
+        self._wish = None if types is not None and not types else wish
 
     def pause(self, task_type: str, *, paused: bool) -> None:
         """Claim no more of a type, or claim it again, as the queue was just told."""

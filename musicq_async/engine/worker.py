@@ -292,7 +292,7 @@ class Workers:
         if self.is_stopping or wish is None:
             return None
         try:
-            leases = await self._queue.claim(**wish)
+            leases = await self._queue.claim(wish)
         except Exception as error:  # noqa: BLE001 - a worker outlives whatever its backend does
             self._outage.failed(error)
             return None
@@ -390,7 +390,7 @@ class Workers:
         wish = self._claims.wish if goes_on and not self.is_stopping and not self._is_careful else None
         try:
             if wish is not None:
-                accepted, following = await self._queue.exchange(run.lease, change, **wish)
+                accepted, following = await self._queue.exchange(run.lease, change, wish)
                 if not accepted:
                     self._was_lost(run)
                 return following

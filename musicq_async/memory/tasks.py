@@ -20,7 +20,7 @@ from musicq_async.model.lifecycle import Change
 from musicq_async.model.limit import Limit, after_beginning, left_of, may_begin, opens_at_us
 from musicq_async.model.task import FINISHED, Lease, NewTask, Task, TaskState
 from musicq_async.model.unique import REPLACING, is_held, window_ms
-from musicq_async.ports import Clock, Heartbeat, TaskFilter, Wakeup
+from musicq_async.ports import Clock, Heartbeat, TaskFilter, Wakeup, Wish
 
 KEPT: Final = 100_000
 """Finished tasks of each state that are remembered, whatever their age: memory must not grow without end."""
@@ -208,22 +208,13 @@ class MemoryTasks:
         line.put((task.priority, position, record))
         return True
 
-    async def claim(
-        self,
-        *,
-        types: frozenset[str] | None,
-        limit: int,
-        owner: str,
-        seconds: float,
-        limits: tuple[Limit, ...] = (),
-        but: frozenset[str] = frozenset(),
-    ) -> list[Lease]:
+    async def claim(self, wish: Wish, limit: int = 1) -> list[Lease]:
         """Lend up to ``limit`` pending tasks; see `musicq_async.ports.TaskQueue.claim`."""
         leases: list[Lease] = []
-        if but:
-            types = frozenset(self._lines) - but if types is None else types - but
-        if limits:
-            limits = tuple(each for each in limits if self._has_pending(each.task_type))
+        types = wish.types
+        if wish.but:
+            types = (frozenset(self._lines) if types is None else types) - wish.but
+        limits = tuple(each for each in wish.limits if self._has_pending(each.task_type)) if wish.limits else ()
         while len(leases) < limit:
             record = self._first_within(types, limits) if limits else self._first(types)
             if record is None:
@@ -235,31 +226,19 @@ class MemoryTasks:
             counts[RUNNING] += 1
             record.status = RUNNING
             record.started_at = now_ms // 1000
-            record.lease_owner = owner
+            record.lease_owner = wish.owner
             record.lease_token = token
-            record.lease_until_ms = now_ms + int(seconds * 1000)
+            record.lease_until_ms = now_ms + int(wish.seconds * 1000)
             self._running[record.task_id] = record
             leases.append(Lease(task=record, token=token))
         return leases
 
-    async def exchange(
-        self,
-        lease: Lease,
-        change: Change,
-        *,
-        types: frozenset[str] | None,
-        limit: int,
-        owner: str,
-        seconds: float,
-        limits: tuple[Limit, ...] = (),
-        but: frozenset[str] = frozenset(),
-    ) -> tuple[bool, list[Lease]]:
+    async def exchange(self, lease: Lease, change: Change, wish: Wish, limit: int = 1) -> tuple[bool, list[Lease]]:
         """Settle, then claim; see `musicq_async.ports.TaskQueue.exchange`."""
         record = self._held(lease)
         if record is not None:
             self._apply(record, change)
-        leases = await self.claim(types=types, limit=limit, owner=owner, seconds=seconds, limits=limits, but=but)
-        return record is not None, leases
+        return record is not None, await self.claim(wish, limit)
 
     def _has_pending(self, task_type: str) -> bool:
         line = self._lines.get(task_type)

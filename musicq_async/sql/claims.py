@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, select, union_a
 
 from musicq_async.model.limit import Limit
 from musicq_async.model.task import Lease, Task, TaskState
+from musicq_async.ports import Wish
 from musicq_async.sql.database import commit_was_lost
 from musicq_async.sql.dialects import ById, any_pending_sqlite, claim_sqlite
 from musicq_async.sql.gates import Gates
@@ -25,18 +26,14 @@ MOST_TYPES: Final = 400
 """Types in one statement; SQLite takes 500 terms of a UNION."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Claim:
-    """One caller's wish."""
+    """One caller's wish for so many tasks."""
 
-    types: frozenset[str] | None
+    wish: Wish
     limit: int
-    owner: str
-    milliseconds: int
     token: str
     """Becomes the token of every lease: a task that is claimed again gets another."""
-    limits: tuple[Limit, ...] = ()
-    but: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,34 +45,41 @@ class Claimed:
     """When to look again, where a rate barred a type."""
 
 
-def claim(connection: Connection, wishes: Sequence[Claim], *, now_ms: int) -> list[Claimed]:
-    """Serve the wishes in their order. Wishes that differ in their limit only are served by one search."""
-    alike: dict[tuple[Any, ...], list[Claim]] = {}
-    for wish in wishes:
-        alike.setdefault((wish.types, wish.owner, wish.milliseconds, wish.limits, wish.but), []).append(wish)
+def claim(connection: Connection, claims: Sequence[Claim], *, now_ms: int) -> list[Claimed]:
+    """Serve the claims in their order. Those with one wish are served by one search."""
+    alike: dict[Wish, list[Claim]] = {}
+    for each in claims:
+        alike.setdefault(each.wish, []).append(each)
     served: dict[str, Claimed] = {}
-    for group in alike.values():
-        leases = _already_lent(connection, group[0]) if commit_was_lost(connection) else []
+    for wish, group in alike.items():
+        token = group[0].token
+        leases = _already_lent(connection, token) if commit_was_lost(connection) else []
         opens_at_ms = None
         if not leases:
-            leases, opens_at_ms = _lent(connection, group[0], sum(wish.limit for wish in group), now_ms)
-        for wish in group:
-            served[wish.token] = Claimed(leases[: wish.limit], opens_at_ms)
-            leases = leases[wish.limit :]
-    return [served[wish.token] for wish in wishes]
+            leases, opens_at_ms = _lent(connection, wish, sum(each.limit for each in group), token, now_ms)
+        for each in group:
+            served[each.token] = Claimed(leases[: each.limit], opens_at_ms)
+            leases = leases[each.limit :]
+    return [served[each.token] for each in claims]
 
 
-def _already_lent(connection: Connection, wish: Claim) -> list[Lease]:
+def _already_lent(connection: Connection, token: str) -> list[Lease]:
     """Return what this very claim lent before the answer to its commit was lost."""
-    tasks = [task_of(row) for row in connection.execute(_OURS, {"token": wish.token})]
-    return [Lease(task=task, token=wish.token) for task in sorted(tasks, key=_place)]
+    tasks = [task_of(row) for row in connection.execute(_OURS, {"token": token})]
+    return [Lease(task=task, token=token) for task in sorted(tasks, key=_place)]
 
 
 _OURS: Final = select(*TASK_COLUMNS).where(RUNNING, _t.lease_token == bindparam("token"))
 
 
-def _lent(connection: Connection, wish: Claim, limit: int, now_ms: int) -> tuple[list[Lease], int | None]:
+def _lent(connection: Connection, wish: Wish, limit: int, token: str, now_ms: int) -> tuple[list[Lease], int | None]:
     """Find and lend; also return when to look again, where a rate barred a type."""
+    loan: dict[str, Any] = {
+        "started_at": now_ms // 1000,
+        "lease_owner": wish.owner,
+        "lease_token": token,
+        "lease_until_ms": now_ms + round(wish.seconds * 1000),
+    }
     types = frozenset(_pending_types(connection)) if wish.types is None else wish.types
     names = tuple(sorted(types - wish.but)) if wish.but else tuple(types)
     if not names or limit < 1:
@@ -83,37 +87,30 @@ def _lent(connection: Connection, wish: Claim, limit: int, now_ms: int) -> tuple
     if connection.dialect.name == "sqlite" and len(names) <= MOST_TYPES:
         limited = tuple(each.task_type for each in wish.limits if each.task_type in names)
         if not limited or not _have_pending(connection, limited):
-            return _lend_at_once(connection, names, limit, wish, now_ms), None
+            return _lend_at_once(connection, names, limit, loan), None
     tasks, opens_at_ms = first_pending(connection, names, limit, limits=wish.limits, now_ms=now_ms)
-    return _lend(connection, tasks, wish, now_ms), opens_at_ms
+    return _lend(connection, tasks, loan), opens_at_ms
 
 
 def _have_pending(connection: Connection, names: tuple[str, ...]) -> bool:
     return sqlite_of(connection).execute(any_pending_sqlite(len(names)), names).fetchone() is not None
 
 
-def _lend_at_once(connection: Connection, names: tuple[str, ...], limit: int, wish: Claim, now_ms: int) -> list[Lease]:
-    lease = (now_ms // 1000, wish.owner, wish.token, now_ms + wish.milliseconds)
+def _lend_at_once(connection: Connection, names: tuple[str, ...], limit: int, loan: dict[str, Any]) -> list[Lease]:
     lines = [value for name in names for value in (name, limit)]
-    rows = sqlite_of(connection).execute(claim_sqlite(len(names)), (*lease, *lines, limit)).fetchall()
+    rows = sqlite_of(connection).execute(claim_sqlite(len(names)), (*loan.values(), *lines, limit)).fetchall()
     tasks = [task_of(row) for row in rows]
     if len(tasks) > 1:
         tasks.sort(key=_place)
-    return [Lease(task=task, token=wish.token) for task in tasks]
+    return [Lease(task=task, token=loan["lease_token"]) for task in tasks]
 
 
-def _lend(connection: Connection, tasks: list[Task], wish: Claim, now_ms: int) -> list[Lease]:
+def _lend(connection: Connection, tasks: list[Task], loan: dict[str, Any]) -> list[Lease]:
     if not tasks:
         return []
-    values: dict[str, Any] = {
-        "started_at": now_ms // 1000,
-        "lease_owner": wish.owner,
-        "lease_token": wish.token,
-        "lease_until_ms": now_ms + wish.milliseconds,
-    }
-    connection.execute(_LEND.on(connection), {**values, "ids": [task.task_id for task in tasks]})
-    values["status"] = TaskState.RUNNING
-    return [Lease(task=msgspec.structs.replace(task, **values), token=wish.token) for task in tasks]
+    connection.execute(_LEND.on(connection), loan | {"ids": [task.task_id for task in tasks]})
+    lent = loan | {"status": TaskState.RUNNING}
+    return [Lease(task=msgspec.structs.replace(task, **lent), token=loan["lease_token"]) for task in tasks]
 
 
 _LEND: Final = ById(

@@ -26,9 +26,8 @@ from musicq_async.errors import InvalidTask, LeaseLost, NotRunning, UsageError
 from musicq_async.model import lifecycle
 from musicq_async.model.json_text import json_text
 from musicq_async.model.lifecycle import Change
-from musicq_async.model.limit import Limit
 from musicq_async.model.task import FINISHED, Lease, NewTask, Task, TaskState
-from musicq_async.ports import Heartbeat, TaskFilter, Wakeup
+from musicq_async.ports import Heartbeat, TaskFilter, Wakeup, Wish
 from musicq_async.sql.claims import Claim, Claimed, claim
 from musicq_async.sql.database import Database, commit_was_lost
 from musicq_async.sql.dialects import ById, insert_missing
@@ -110,60 +109,36 @@ class SqlTaskQueue:
         if pending:
             self._wakeup.notify(pending)
 
-    async def claim(
-        self,
-        *,
-        types: frozenset[str] | None,
-        limit: int,
-        owner: str,
-        seconds: float,
-        limits: tuple[Limit, ...] = (),
-        but: frozenset[str] = frozenset(),
-    ) -> list[Lease]:
+    async def claim(self, wish: Wish, limit: int = 1) -> list[Lease]:
         """Lend up to ``limit`` pending tasks; see `musicq_async.ports.TaskQueue.claim`.
 
         What was lent to a caller that was cancelled meanwhile is put back.
         """
-        wish = self._wish(types=types, limit=limit, owner=owner, seconds=seconds, limits=limits, but=but)
-        _, claimed = await self._exchanged(None, wish)
+        _, claimed = await self._exchanged(None, Claim(wish, limit, self._database.token()))
         return self._given(claimed)
-
-    def _wish(self, *, seconds: float, **rest: Any) -> Claim:
-        return Claim(milliseconds=round(seconds * 1000), token=self._database.token(), **rest)
 
     def _given(self, claimed: Claimed) -> list[Lease]:
         if claimed.opens_at_ms is not None and self._wakeup is not None:
             self._wakeup.opens(claimed.opens_at_ms)
         return claimed.leases
 
-    async def exchange(
-        self,
-        lease: Lease,
-        change: Change,
-        *,
-        types: frozenset[str] | None,
-        limit: int,
-        owner: str,
-        seconds: float,
-        limits: tuple[Limit, ...] = (),
-        but: frozenset[str] = frozenset(),
-    ) -> tuple[bool, list[Lease]]:
+    async def exchange(self, lease: Lease, change: Change, wish: Wish, limit: int = 1) -> tuple[bool, list[Lease]]:
         """Settle and claim in one transaction; see `musicq_async.ports.TaskQueue.exchange`."""
-        wish = self._wish(types=types, limit=limit, owner=owner, seconds=seconds, limits=limits, but=but)
-        lost, claimed = await self._exchanged(settle_of(lease, change), wish)
+        claim = Claim(wish, limit, self._database.token())
+        lost, claimed = await self._exchanged(settle_of(lease, change), claim)
         self._tell_change(change)
         return lost is None, self._given(claimed)
 
-    async def _exchanged(self, answer: Settle | None, wish: Claim) -> _Exchanged:
+    async def _exchanged(self, answer: Settle | None, claim: Claim) -> _Exchanged:
         exchanged: _Exchanged = await self._database.submit(
-            self._exchange, (answer, wish), on_abandoned=lambda result: self._put_back(result[1])
+            self._exchange, (answer, claim), on_abandoned=lambda result: self._put_back(result[1])
         )
         return exchanged
 
     def _exchange(self, connection: Connection, items: Sequence[tuple[Settle | None, Claim]]) -> list[_Exchanged]:
         """Write the answers first: what they free of a limit, the claims may take."""
         lost = iter(settle(connection, [answer for answer, _ in items if answer is not None]))
-        claimed = claim(connection, [wish for _, wish in items], now_ms=self._clock.time_ms())
+        claimed = claim(connection, [each for _, each in items], now_ms=self._clock.time_ms())
         return [
             (None if answer is None else next(lost), each) for (answer, _), each in zip(items, claimed, strict=True)
         ]

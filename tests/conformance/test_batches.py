@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from backends import wish
 
 from musicq_async.model.lifecycle import retry
 from musicq_async.model.outcome import Cancellation, Failure, Snooze, Success
@@ -173,11 +174,10 @@ async def test_unfinished_counts_leave_the_finished_out(bench) -> None:
 async def test_an_exchange_settles_and_lends_the_next(bench) -> None:
     await bench.push("a", "b")
     (lease,) = await bench.claim(1)
-    wish = {"types": None, "limit": 1, "owner": "w1", "seconds": 10.0}
     done = bench.change(lease, Success("first"))
-    settled, leases = await bench.queue.exchange(lease, done, **wish)
+    settled, leases = await bench.queue.exchange(lease, done, wish())
     assert settled
     assert [each.task.task_id for each in leases] == ["b"]
     assert (await bench.stored("a")).result == "first"
-    settled, leases = await bench.queue.exchange(lease, done, **wish)
+    settled, leases = await bench.queue.exchange(lease, done, wish())
     assert (settled, leases) == (False, [])

@@ -17,12 +17,12 @@ from musicq_async.errors import BackendUnavailable, DuplicateTask, LeaseLost
 from musicq_async.model.lifecycle import cancel, completed, settle
 from musicq_async.model.outcome import Crash, Success
 from musicq_async.model.task import NewTask, TaskState
-from musicq_async.ports import TaskFilter
+from musicq_async.ports import TaskFilter, Wish
 from musicq_async.redis import RedisTaskQueue, open_redis
 
 pytestmark = pytest.mark.anyio
 
-ANY = {"types": None, "owner": "w1", "seconds": 30.0}
+ANY = Wish(owner="w1", seconds=30.0)
 
 
 def new(name: str, **fields) -> NewTask:
@@ -71,11 +71,11 @@ async def test_a_claim_or_settle_whose_answer_was_lost_counts(through_losses) ->
     queue, proxy = through_losses
     await queue.push([new(f"n{number:03}") for number in range(300)])
     names = []
-    leases = await queue.claim(limit=1, **ANY)
+    leases = await queue.claim(ANY)
     while leases:
         names.append(leases[0].task.task_id)
         change = completed(leases[0].task, None, now_ms=SystemClock().time_ms())
-        settled, leases = await queue.exchange(leases[0], change, limit=1, **ANY)
+        settled, leases = await queue.exchange(leases[0], change, ANY)
         assert settled
     assert proxy.losses > 10
     assert names == [f"n{number:03}" for number in range(300)]
@@ -101,10 +101,10 @@ async def test_a_second_settle_of_one_lease_is_refused_also_by_another_process(b
     taken = (await other.expired())[0]
     change = bench.change(lease, Success())
     assert await other.change(taken, settle(taken, Crash(), now_ms=bench.clock.time_ms(), draw=0.5, max_crashes=3))
-    second = (await other.claim(limit=1, **ANY | {"owner": "w2"}))[0]
+    second = (await other.claim(Wish(owner="w2", seconds=30.0)))[0]
     with pytest.raises(LeaseLost):
         await bench.queue.settle(lease, change)
-    assert (await bench.queue.exchange(lease, change, limit=0, **ANY))[0] is False
+    assert (await bench.queue.exchange(lease, change, ANY, 0))[0] is False
     assert (await bench.queue.heartbeat([lease], seconds=5)).lost == {"a"}
     await other.settle(second, bench.change(second, Success("second")))
     assert (await bench.stored("a")).result == "second"
@@ -118,7 +118,7 @@ async def test_eight_claimers_in_two_processes_get_every_task_once(bench) -> Non
 
     async def claimer(number: int) -> None:
         queue = queues[number % 2]
-        while leases := await queue.claim(limit=random.Random(number).randint(1, 9), **ANY):
+        while leases := await queue.claim(ANY, random.Random(number).randint(1, 9)):
             taken.extend(lease.task.task_id for lease in leases)
 
     async with anyio.create_task_group() as group:
@@ -147,7 +147,7 @@ async def test_a_storm_of_cancellations_loses_no_task_and_leaks_nothing(bench, h
             await bench.queue.push([bench.task(f"n{number}")])
             acknowledged.add(f"n{number}")
         else:
-            for lease in await bench.queue.claim(limit=2, **ANY):
+            for lease in await bench.queue.claim(ANY, 2):
                 await finished(bench.queue, lease)
 
     async def cut(number: int) -> None:
@@ -245,7 +245,7 @@ async def test_a_redis_that_is_killed_under_load_loses_nothing_that_was_acknowle
 
     async def work(queue) -> None:
         while not pushed_all.is_set() or len(ran) < len(acknowledged):
-            for lease in await queue.claim(limit=3, **ANY):
+            for lease in await queue.claim(ANY, 3):
                 await finished(queue, lease)
                 ran.append(lease.task.task_id)
             await anyio.sleep(0.001)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from backends import SQL_BACKENDS
+from backends import SQL_BACKENDS, wish
 from sqlalchemy import event, text
 
 from musicq_async.model.limit import Limit
@@ -47,12 +47,12 @@ async def filled(bench):
 
 
 async def use_every_hot_statement(bench) -> None:
-    wish = {"types": TYPES, "owner": "w", "seconds": 10.0}
+    asked = wish(types=TYPES)
     limits = (Limit(task_type="limited", concurrency=50, rate=1000.0, group_concurrency=20, group_rate=500.0),)
-    leases = await bench.queue.claim(limit=30, **wish)
-    await bench.queue.claim(limit=10, limits=limits, **wish)
+    leases = await bench.queue.claim(asked, 30)
+    await bench.queue.claim(wish(types=TYPES, limits=limits), 10)
     await bench.queue.settle(leases[0], bench.change(leases[0], Success("done")))
-    await bench.queue.exchange(leases[1], bench.change(leases[1], Success()), limit=1, **wish)
+    await bench.queue.exchange(leases[1], bench.change(leases[1], Success()), asked)
     error = ErrorRecord(time=1, attempt=1, type="E", message="m")
     await bench.queue.settle(leases[2], bench.change(leases[2], Failure(error=error, retryable=True)))
     await bench.queue.heartbeat(leases[3:6], seconds=10)
@@ -136,7 +136,7 @@ def is_good(plan: list[dict[str, Any]]) -> bool:
 
 async def test_a_settle_finds_its_tasks_by_their_ids(filled) -> None:
     """The index of the running ones is full of rows that ran a moment ago: PostgreSQL keeps them until a vacuum."""
-    leases = await filled.queue.claim(limit=30, types=TYPES, owner="w", seconds=10.0)
+    leases = await filled.queue.claim(wish(types=TYPES), 30)
     with watched(filled) as statements:
         await filled.queue.settle(leases[0], filled.change(leases[0], Success("done")))
     ((statement, values),) = [item for item in statements.items() if is_about_tasks(item[0])]
@@ -159,15 +159,14 @@ async def test_a_second_claimer_gets_the_next_rows_while_the_first_has_not_commi
     await bench.push("a", "b")
     other = await bench.another_database()
 
-    def wish(owner: str) -> Claim:
-        return Claim(types=frozenset({"work"}), limit=1, owner=owner, milliseconds=1000, token=owner)
-
     async def second() -> list[str]:
-        claimed = await other.write(lambda connection: claim(connection, [wish("w2")], now_ms=1))
+        claimed = await other.write(
+            lambda connection: claim(connection, [Claim(wish(owner="w2"), 1, "second")], now_ms=1)
+        )
         return [lease.task.task_id for lease in claimed[0].leases]
 
     engine = bench.database._transactions._writes
     async with engine.connect() as connection, connection.begin():
-        first = await connection.run_sync(lambda sync: claim(sync, [wish("w1")], now_ms=1))
+        first = await connection.run_sync(lambda sync: claim(sync, [Claim(wish(owner="w1"), 1, "first")], now_ms=1))
         assert [lease.task.task_id for lease in first[0].leases] == ["a"]
         assert await second() == ["b"]

@@ -424,24 +424,24 @@ async def test_a_deadlock_is_resolved_and_both_get_through(bench) -> None:
     for name in ("a", "b"):
         await bench.database.write(put(name, 0))
     tries: list[str] = []
+    held = {"a": anyio.Event(), "b": anyio.Event()}
 
-    def crossing(name: str, first: str, second: str):
+    def crossing(first: str, second: str):
         def unit(connection) -> None:
-            tries.append(name)
+            from sqlalchemy.util import await_only
+
+            tries.append(first)
             add = "UPDATE node SET heartbeat_ms = heartbeat_ms + 1 WHERE id = :id"
             connection.execute(text(add), {"id": first})
-            if len(tries) < 2:
-                from sqlalchemy.util import await_only
-
-                await_only(asyncio.sleep(0.1))
+            held[first].set()
+            await_only(held[second].wait())
             connection.execute(text(add), {"id": second})
 
         return unit
 
     async with anyio.create_task_group() as group:
-        group.start_soon(bench.database.write, crossing("x", "a", "b"))
-        await anyio.sleep(0.03)
-        group.start_soon(other.write, crossing("y", "b", "a"))
+        group.start_soon(bench.database.write, crossing("a", "b"))
+        group.start_soon(other.write, crossing("b", "a"))
     assert len(tries) == 3
     values = text("SELECT heartbeat_ms FROM node")
     assert await bench.database.read(lambda connection: list(connection.execute(values).scalars())) == [2, 2]
