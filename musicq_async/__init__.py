@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from musicq_async.app import MusicQ, Scheduler, open_musicq
     from musicq_async.core import MemoryQueue
-    from musicq_async.engine.registry import Handlers, TaskContext
+    from musicq_async.engine.context import TaskContext
+    from musicq_async.engine.registry import Handlers
     from musicq_async.errors import (
         AnswerNotUnderstood,
         BackendError,
@@ -123,7 +124,7 @@ _ELSEWHERE = {
     "MusicQ": "app",
     "Scheduler": "app",
     "Settings": "settings",
-    "TaskContext": "engine.registry",
+    "TaskContext": "engine.context",
     "open_musicq": "app",
 } | dict.fromkeys(
     ("delete_public", "get_public", "get_queue", "get_scheduler", "pop_task", "push_task", "set_public"), "shared"

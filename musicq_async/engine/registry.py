@@ -10,12 +10,9 @@ from typing import Any, Final, TypeVar, overload
 
 import msgspec
 
-from musicq_async.engine.context import TaskContext
 from musicq_async.errors import UsageError
 from musicq_async.model.limit import Limit
 from musicq_async.model.task import DEFAULT_MAX_RETRIES
-
-__all__ = ["Handler", "Handlers", "TaskContext"]
 
 HandlerFunction = Callable[..., Any]
 Function = TypeVar("Function", bound=HandlerFunction)
@@ -259,6 +256,5 @@ def _context_place(function: HandlerFunction, name: str) -> tuple[bool, str | No
 
 
 def _is_context(parameter: inspect.Parameter) -> bool:
-    annotation = parameter.annotation
-    annotated = "TaskContext" in annotation if isinstance(annotation, str) else annotation is TaskContext
-    return parameter.name in CONTEXT_NAMES or annotated
+    """Tell by the name, or the annotation, which may be a class, a text, or a union of them."""
+    return parameter.name in CONTEXT_NAMES or "TaskContext" in str(parameter.annotation)
