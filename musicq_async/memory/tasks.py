@@ -9,15 +9,17 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from musicq_async.errors import DuplicateTask, LeaseLost
+from musicq_async.memory.gates import Gates
+from musicq_async.memory.lines import Lines, Place
+from musicq_async.memory.records import Record, TaskRecord, recorded, shown
 from musicq_async.model import lifecycle
 from musicq_async.model.lifecycle import Change
-from musicq_async.model.limit import Limit, after_beginning, left_of, may_begin, opens_at_us
 from musicq_async.model.task import FINISHED, Lease, NewTask, Task, TaskState
 from musicq_async.model.unique import REPLACING, is_held, window_ms
 from musicq_async.ports import Clock, Heartbeat, TaskFilter, Wakeup, Wish
@@ -26,61 +28,6 @@ KEPT: Final = 100_000
 """Finished tasks of each state that are remembered, whatever their age: memory must not grow without end."""
 
 SCHEDULED, PENDING, RUNNING, COMPLETED = TaskState.SCHEDULED, TaskState.PENDING, TaskState.RUNNING, TaskState.COMPLETED
-
-
-class _Record(Task, frozen=False, kw_only=True):  # type: ignore[misc]  # msgspec lets a subclass thaw
-    """A task that changes in place; what leaves the queue for good is a copy (`_shown`)."""
-
-    def __lt__(self, other: Record) -> bool:
-        """Order tasks that have the same place, which two processes whose tasks were restored here may have given."""
-        return bool(self.task_id < other.task_id)
-
-    def __gt__(self, other: Record) -> bool:
-        return bool(self.task_id > other.task_id)
-
-
-Record = Any
-"""A `_Record`. Type checkers hold every subclass of a frozen struct to be frozen."""
-Place = tuple[int, int, Record]
-"""Priority, position, task."""
-
-
-class _Line:
-    """The tasks of one type. What leaves pending is not taken out at once but skipped later."""
-
-    __slots__ = ("behind", "counts", "orderly")
-
-    def __init__(self) -> None:
-        self.orderly: deque[Place] = deque()
-        """Those that came in order: nearly all, and many times faster than a heap."""
-        self.behind: list[Place] = []
-        """Heap of the others: more urgent than the last of the orderly ones, or put back."""
-        self.counts: dict[TaskState, int] = dict.fromkeys(TaskState, 0)
-
-    def put(self, place: Place) -> None:
-        orderly = self.orderly
-        if not orderly or place > orderly[-1]:
-            orderly.append(place)
-        else:
-            heapq.heappush(self.behind, place)
-
-    def first(self) -> Place | None:
-        """Return the place of the next task without taking it."""
-        orderly, behind = self.orderly, self.behind
-        while orderly and orderly[0][2].status is not PENDING:
-            orderly.popleft()
-        while behind and behind[0][2].status is not PENDING:
-            heapq.heappop(behind)
-        if behind and (not orderly or behind[0] < orderly[0]):
-            return behind[0]
-        return orderly[0] if orderly else None
-
-    def in_order(self) -> Iterator[Place]:
-        """Go through the pending tasks in their order."""
-        self.first()
-        for place in heapq.merge(self.orderly, sorted(self.behind)):
-            if place[2].status is PENDING:
-                yield place
 
 
 class MemoryTasks:
@@ -95,8 +42,9 @@ class MemoryTasks:
         self._kept = kept
         self._tasks: dict[str, Record] = {}
         """Every task, in the order of their pushes."""
-        self._lines: dict[str, _Line] = {}
+        self._lines = Lines()
         self._running: dict[str, Record] = {}
+        self._gates = Gates(self._lines, self._running, clock=clock, wakeup=wakeup)
         self._later: list[Place] = []
         """Scheduled tasks by ``run_at_ms``; those that no longer are scheduled for then, are skipped."""
         self._of_schedule: dict[str, dict[str, Record]] = {}
@@ -109,8 +57,6 @@ class MemoryTasks:
         """Tasks by the task that waits for them."""
         self._waiting: dict[str, Record] = {}
         """Tasks that wait for others."""
-        self._free_at_us: dict[str, int] = {}
-        """Rates of types and groups."""
         self._paused: set[str] = set()
         self._position = 0
         self._tokens = itertools.count(1)
@@ -183,13 +129,11 @@ class MemoryTasks:
         if position <= self._position:
             position = self._position + 1
         self._position = position
-        line = self._lines.get(task.task_type)
-        if line is None:
-            line = self._lines[task.task_type] = _Line()
+        line = self._lines.of(task.task_type)
         waits = task.waits is not None
         later = waits or (task.run_at_ms is not None and task.run_at_ms > now_ms)
         status = SCHEDULED if later else PENDING
-        record = _recorded(task, status=status, position=position, now_ms=now_ms)
+        record = recorded(task, status=status, position=position, now_ms=now_ms)
         self._tasks[task.task_id] = record
         if task.scheduler_task_id is not None:
             self._of_schedule.setdefault(task.scheduler_task_id, {})[task.task_id] = record
@@ -205,7 +149,7 @@ class MemoryTasks:
                 self._wait_until(record)
             return False
         line.counts[PENDING] += 1
-        line.put((task.priority, position, record))
+        line.put(record)
         return True
 
     async def claim(self, wish: Wish, limit: int = 1) -> list[Lease]:
@@ -213,15 +157,15 @@ class MemoryTasks:
         leases: list[Lease] = []
         types = wish.types
         if wish.but:
-            types = (frozenset(self._lines) if types is None else types) - wish.but
-        limits = tuple(each for each in wish.limits if self._has_pending(each.task_type)) if wish.limits else ()
+            types = (frozenset(self._lines.by_type) if types is None else types) - wish.but
+        limits = tuple(each for each in wish.limits if self._lines.of(each.task_type).pending) if wish.limits else ()
         while len(leases) < limit:
-            record = self._first_within(types, limits) if limits else self._first(types)
+            record = self._gates.first(types, limits) if limits else self._lines.first(types)
             if record is None:
                 break
             now_ms = self._clock.time_ms()
             token = str(next(self._tokens))
-            counts = self._lines[record.task_type].counts
+            counts = self._lines.of(record.task_type).counts
             counts[PENDING] -= 1
             counts[RUNNING] += 1
             record.status = RUNNING
@@ -239,67 +183,6 @@ class MemoryTasks:
         if record is not None:
             self._apply(record, change)
         return record is not None, await self.claim(wish, limit)
-
-    def _has_pending(self, task_type: str) -> bool:
-        line = self._lines.get(task_type)
-        return line is not None and line.counts[PENDING] > 0
-
-    def _first(self, types: frozenset[str] | None) -> Record | None:
-        """Return the first pending task of these types. It leaves its line by being no longer pending."""
-        best: Place | None = None
-        for name, line in self._lines.items():
-            if (line.orderly or line.behind) and (types is None or name in types):
-                place = line.first()
-                if place is not None and (best is None or place < best):
-                    best = place
-        return None if best is None else best[2]
-
-    def _first_within(self, types: frozenset[str] | None, limits: tuple[Limit, ...]) -> Record | None:
-        """Do what `_first` does where some types are limited, and count its choice against the rates."""
-        now_us = self._clock.time_ms() * 1000
-        limited = {each.task_type: each for each in limits if types is None or each.task_type in types}
-        free = frozenset(self._lines if types is None else types) - limited.keys()
-        best = self._first(free)
-        for limit in limited.values():
-            record = self._first_of(limit, now_us)
-            if record is not None and (best is None or _place(record) < _place(best)):
-                best = record
-        if best is not None and (chosen := limited.get(best.task_type)) is not None:
-            for name, rate in _rates(chosen, best.group_key):
-                free_at_us = self._free_at_us.get(name, 0)
-                self._free_at_us[name] = after_beginning(free_at_us, count=1, rate=rate, now_us=now_us)
-        return best
-
-    def _first_of(self, limit: Limit, now_us: int) -> Record | None:
-        """Return the first pending task of a limited type that may begin now."""
-        line = self._lines.get(limit.task_type)
-        if line is None or not line.counts[PENDING]:
-            return None
-        running = [each.group_key for each in self._running.values() if each.task_type == limit.task_type]
-        if left_of(limit.concurrency, len(running)) == 0 or not self._is_open(limit.task_type, limit.rate, now_us):
-            return None
-        if not limit.by_group:
-            place = line.first()
-            return None if place is None else place[2]
-        for _, _, record in line.in_order():
-            group = record.group_key
-            if group is None or (
-                left_of(limit.group_concurrency, running.count(group)) != 0
-                and self._is_open(_group_name(limit.task_type, group), limit.group_rate, now_us)
-            ):
-                return record
-        return None
-
-    def _is_open(self, name: str, rate: float | None, now_us: int) -> bool:
-        """Whether a rate lets a task begin; if not, the wakeup is told when it will."""
-        if rate is None:
-            return True
-        free_at_us = self._free_at_us.get(name, 0)
-        if may_begin(free_at_us, rate=rate, now_us=now_us):
-            return True
-        if self._wakeup is not None:
-            self._wakeup.opens(-(-opens_at_us(free_at_us, rate=rate) // 1000))
-        return False
 
     async def heartbeat(self, leases: Iterable[Lease], *, seconds: float) -> Heartbeat:
         """Renew leases; see `musicq_async.ports.TaskQueue.heartbeat`."""
@@ -350,7 +233,7 @@ class MemoryTasks:
     async def get(self, task_id: str) -> Task | None:
         """Return one task as it stands."""
         record = self._tasks.get(task_id)
-        return None if record is None else _shown(record)
+        return None if record is None else shown(record)
 
     async def find(self, which: TaskFilter) -> list[Task]:
         """Return a page of tasks, newest first. An unknown ``after`` has no page after it."""
@@ -367,18 +250,18 @@ class MemoryTasks:
             and (which.state is None or record.status is which.state)
             and (which.type is None or record.task_type == which.type)
         )
-        return [_shown(record) for record in itertools.islice(matching, which.limit)]
+        return [shown(record) for record in itertools.islice(matching, which.limit)]
 
     async def unfinished(self, scheduler_task_id: str) -> list[Task]:
         """Return the tasks of one schedule that are not finished, oldest first."""
         records = self._of_schedule.get(scheduler_task_id, {}).values()
-        return [_shown(record) for record in sorted(records, key=lambda each: each.position)]
+        return [shown(record) for record in sorted(records, key=lambda each: each.position)]
 
     async def counts(self, *, finished: bool = True) -> dict[tuple[str, TaskState], int]:
         """Return how many tasks there are of each type in each state."""
         return {
             (name, state): count
-            for name, line in self._lines.items()
+            for name, line in self._lines.by_type.items()
             for state, count in line.counts.items()
             if count and (finished or state not in FINISHED)
         }
@@ -435,19 +318,19 @@ class MemoryTasks:
     def _restore(self, task: Task) -> None:
         values = msgspec.structs.asdict(task)
         state = PENDING if task.status is RUNNING else task.status
-        record = _Record(
+        record = TaskRecord(
             **values | {"status": PENDING, "lease_owner": None, "lease_token": None, "lease_until_ms": None}
         )
         self._tasks[task.task_id] = record
         self._position = max(self._position, task.position)
-        line = self._lines.setdefault(task.task_type, _Line())
+        line = self._lines.of(task.task_type)
         line.counts[PENDING] += 1
         if task.then_id is not None:
             self._members.setdefault(task.then_id, {})[task.task_id] = None
         if task.scheduler_task_id is not None:
             self._of_schedule.setdefault(task.scheduler_task_id, {})[task.task_id] = record
         if state is PENDING:
-            line.put(_place(record))
+            line.put(record)
         else:
             self._move(record, state)
 
@@ -478,7 +361,7 @@ class MemoryTasks:
         """Return running tasks whose lease has run out."""
         now_ms = self._clock.time_ms()
         gone = (each for each in self._running.values() if (each.lease_until_ms or 0) <= now_ms)
-        return [_shown(record) for record in itertools.islice(gone, limit)]
+        return [shown(record) for record in itertools.islice(gone, limit)]
 
     async def purge(self, *, states: Mapping[TaskState, int]) -> int:
         """Delete finished tasks that ended before the epoch second of their state; return how many."""
@@ -497,9 +380,7 @@ class MemoryTasks:
             record = self._tasks.get(task_id)
             if until_ms < now_ms and (record is None or record.status in FINISHED):
                 del self._keys[key]
-        for name, free_at_us in list(self._free_at_us.items()):
-            if free_at_us < now_ms * 1000 - 1_000_000:
-                del self._free_at_us[name]
+        self._gates.forget(now_ms)
 
     def _held(self, lease: Lease) -> Record | None:
         record = self._tasks.get(lease.task.task_id)
@@ -528,7 +409,7 @@ class MemoryTasks:
         was = record.status
         if was is state:
             return
-        line = self._lines[record.task_type]
+        line = self._lines.of(record.task_type)
         line.counts[was] -= 1
         line.counts[state] += 1
         record.status = state
@@ -537,7 +418,7 @@ class MemoryTasks:
         elif was is SCHEDULED:
             self._waiting.pop(record.task_id, None)
         if state is PENDING:
-            line.put((record.priority, record.position, record))
+            line.put(record)
             self._again(record, was)
         elif state is SCHEDULED:
             if record.run_at_ms is None and record.waits is not None:
@@ -569,7 +450,7 @@ class MemoryTasks:
         if not is_known or record.status is not state or record.completed_at != completed_at:
             return False
         del self._tasks[record.task_id]
-        self._lines[record.task_type].counts[state] -= 1
+        self._lines.of(record.task_type).counts[state] -= 1
         if record.then_id is not None and (members := self._members.get(record.then_id)) is not None:
             members.pop(record.task_id, None)
             if not members:
@@ -581,64 +462,3 @@ class MemoryTasks:
         heapq.heappush(self._later, (run_at_ms, record.position, record))
         if self._wakeup is not None:
             self._wakeup.due(run_at_ms)
-
-
-def _recorded(task: NewTask, *, status: TaskState, position: int, now_ms: int) -> Record:
-    record: Record = _Record(
-        task_id=task.task_id,
-        task_type=task.task_type,
-        params=task.params,
-        max_retries=task.max_retries,
-        status=status,
-        position=position,
-        created_at=now_ms // 1000,
-    )
-    if _is_special(task):  # setting only what is not a default halves the price
-        for name in _SPECIAL:
-            setattr(record, name, getattr(task, name))
-    if task.waits is not None:
-        record.run_at_ms = None
-    return record
-
-
-_SPECIAL: Final = tuple(set(NewTask.__struct_fields__) - {"task_id", "task_type", "params", "max_retries"})
-
-
-def _is_special(task: NewTask) -> bool:
-    """Whether a task has more than a type, params and a number of retries."""
-    return bool(
-        task.priority
-        or task.extra
-        or task.run_at_ms is not None
-        or task.timeout_seconds is not None
-        or task.unique_key is not None
-        or task.group_key is not None
-        or task.then_id is not None
-        or task.waits is not None
-        or task.scheduler_task_id is not None
-        or task.fire_at is not None
-    )
-
-
-def _place(record: Record) -> Place:
-    return record.priority, record.position, record
-
-
-def _group_name(task_type: str, group: str) -> str:
-    return f"{task_type}\n{group}"
-
-
-def _rates(limit: Limit, group: str | None) -> Iterator[tuple[str, float]]:
-    """Give the names and rates that a task of this type and group counts against."""
-    if limit.rate is not None:
-        yield limit.task_type, limit.rate
-    if limit.group_rate is not None and group is not None:
-        yield _group_name(limit.task_type, group), limit.group_rate
-
-
-def _shown(record: Record) -> Task:
-    """Copy a record into a value that stays as it is."""
-    values = msgspec.structs.asdict(record)
-    values["params"] = msgspec.to_builtins(record.params)
-    values["extra"] = msgspec.to_builtins(record.extra)
-    return Task(**values)
