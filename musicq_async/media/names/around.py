@@ -13,8 +13,10 @@ from musicq_async.media.names.dictionary import Names
 from musicq_async.media.names.lexicon import (
     COVER,
     EDGE_NOISE,
+    FEATURING,
     INSTRUMENTS,
     LIVE,
+    NOISE,
     PERSON_TO_PERSON,
     PLAYED,
     SENTENCE,
@@ -45,7 +47,7 @@ _INTRODUCED: Final = re.compile(
 _YEAR: Final = re.compile(r"(?:19|20)\d\d年?(?:\d{1,2}月)?(?:\d{1,2}[日号])?|\d{2,4}[./-]\d{1,2}(?:[./-]\d{1,2})?")
 _TAG_ENDS: Final = re.compile(
     r"(?:版|伴奏|纯音乐|弹唱|remix|mix|edit|(?<![A-Za-z])ver\.?|version|acoustic|inst\.?|instrumental|"
-    r"バージョン|カラオケ|off vocal|加速|降速|nightcore|slowed)\Z",
+    r"バージョン|カラオケ|off vocal|无人声|無人聲|加速|降速|nightcore|slowed)\Z",
     re.IGNORECASE,
 )
 _LANGUAGE: Final = re.compile(
@@ -189,9 +191,20 @@ def artists_after(text: str, place: int, clues: Clues, names: Names, *, follows_
     return People(artists=known_in(text, names))
 
 
+def guests_behind(text: str, names: Names) -> tuple[str, ...]:
+    """Find who joins the singer: the names behind ``feat.``."""
+    match = FEATURING.search(text)
+    if match is None:
+        return ()
+    return named_in(without_roles(_without_asides(_first_clause(text[match.end() :]))), names, introduced=True)
+
+
 def _may_be_a_name(artist: str) -> bool:
     """Say whether a lone word behind a song is likely who sings it."""
-    return surely_a_person(artist) or (_SHORT_NAME.fullmatch(artist) is not None and not WEAK_NAME.search(artist))
+    if surely_a_person(artist):
+        return True
+    says_more = WEAK_NAME.search(artist) or NOISE.search(artist) or worded_kind(artist) != "other"
+    return _SHORT_NAME.fullmatch(artist) is not None and not says_more
 
 
 def _first_clause(text: str) -> str:

@@ -34,6 +34,7 @@ from musicq_async.media.names.values import TagKind
 
 _BRACKET: Final = re.compile(r"[(（][^()（）]*[)）]")
 _CJK: Final = re.compile(f"[{CJK}]")
+_LETTER: Final = re.compile(r"[^\W\d_]")
 
 _QUOTING: Final = {"book", "corner", "label", "quote"}
 _TIGHT_BRACKET: Final = re.compile(r"(?P<title>.*\S)\s*[(（](?P<inside>[^()（）]+)[)）]")
@@ -88,7 +89,7 @@ def find_songs(line: Line, clues: Clues, names: Names) -> None:
         if kind == "quote":
             songs = [index for index in songs if not _is_lyric(line, index, names)]
         line.works.extend(works)
-        if len(songs) == 1 and is_work(line.pieces[songs[0]].text) and _has_another_title(line, names):
+        if len(songs) == 1 and _names_the_work_only(line, songs[0], names):
             line.works.extend(songs)
         elif songs:
             line.songs = songs
@@ -113,8 +114,27 @@ def _is_remark(piece: Piece) -> bool:
     return piece.opening in {"<", "＜"} and bool(only_noise(piece.text) or THEME.fullmatch(piece.text))
 
 
+def _names_the_work_only(line: Line, index: int, names: Names) -> bool:
+    """Say whether the only quote is a film or an album, because the song stands in the text before it."""
+    piece = line.pieces[index]
+    if is_work(piece.text) and _has_another_title(line, names):
+        return True
+    return piece.kind == "corner" and _has_sides(_text_at(line, index - 1), names)
+
+
+def _has_sides(text: str, names: Names) -> bool:
+    """Say whether a text is ``known artist - song``."""
+    artist, dash, song = text.partition(" - ")
+    if not dash or SHOW.search(song) or LIVE.search(song) or not all_known(named_in(artist, names), names):
+        return False
+    song = trimmed(without_noise(THEME.without(song)))
+    return _LETTER.search(song) is not None and not named_in_all(song, names)
+
+
 def _has_another_title(line: Line, names: Names) -> bool:
     """Say whether the texts beside a quote say more than who sings: a song's title."""
+    if any(_has_sides(piece.text, names) for piece in line.pieces if piece.kind == "text"):
+        return True
     rest = trimmed(without_noise(LIVE.without(THEME.without(line.plain))))
     for mention in reversed(names.mentions(rest)):
         rest = rest[: mention.start] + rest[mention.end :]

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from musicq_async.media.names.around import NOBODY, People, artists_after, artists_before, take_tags
+from musicq_async.media.names.around import (
+    NOBODY,
+    People,
+    artists_after,
+    artists_before,
+    guests_behind,
+    take_tags,
+)
 from musicq_async.media.names.brackets import read_bracket
 from musicq_async.media.names.characters import scripts
 from musicq_async.media.names.clues import Clues
@@ -56,6 +63,8 @@ _QUOTE: Final = re.compile("[《「『]")
 Evidence = Literal["quoted", "sided", "plain", "raw"]
 """Where the title comes from: quotes, a separator whose sides are sure, plain text, or nowhere."""
 
+_QUALITY: Final = re.compile(r"\d{3,4}p\S*|[248]k\S*|mv|m/v|pv|hi-?res|flac|hd|hq|sq|无损|無損", re.IGNORECASE)
+"""What no song is called, though some put it into a song's quotes."""
 _LAST: Final = 1 << 20
 """The place of a tag that the title does not say."""
 _DASHED: Final = re.compile(r"\s*[-–—]")
@@ -192,7 +201,7 @@ def _line(text: str, names: Names) -> tuple[Line, Clues]:
     for piece in opened:
         if piece.kind == "square" and _is_spaced_label(piece):
             pieces.append(replace(piece, kind="label", text=piece.text.strip()))
-        elif piece.kind in {"square", "round"}:
+        elif piece.kind in {"square", "round"} or _QUALITY.fullmatch(piece.text.strip()):
             rest = read_bracket(piece, clues, names)
             if rest:
                 pieces.append(Piece(kind="text", text=rest, start=piece.start, end=piece.end))
@@ -245,6 +254,8 @@ def _read_quoted(raw: str, line: Line, clues: Clues, names: Names) -> Reading:
     before, before_at = line.before()
     after, after_at = line.after()
     people = artists_before(before, before_at, clues, names)
+    if people.artists:
+        clues.guests.extend(guests_behind(after, names))
     follows_work = any(index < line.songs[0] for index in line.works)
     behind = artists_after(after, after_at, clues, names, follows_work=follows_work)
     if behind.found == "inferred" and after[:1].isalnum() and EDGE_SENTENCE.search(trimmed(before)):
