@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.to_thread
 
-from musicq_async.errors import MusicqError
+from musicq_async.errors import ConvertFailed, EncryptedStream, MusicqError
 from musicq_async.handlers.kept import Kept, Progress, Wish, kept
 from musicq_async.handlers.songs import Words, name_fields, song_of, tags_of, words_of
 from musicq_async.media.files import SafeFolder, numbered
@@ -118,6 +118,16 @@ class Arrival:
         )
 
     async def _fetched(self, choice: AudioChoice, *, older: Path | None) -> Kept:
+        """Fetch from the first mirror; where its copy turns out to be broken, once more from the next."""
+        try:
+            return await self._tried(choice, older=older)
+        except ConvertFailed:
+            if all(len(segment.sources) < 2 for segment in choice.segments):
+                raise
+        turned = tuple(replace(each, sources=each.sources[1:] + each.sources[:1]) for each in choice.segments)
+        return await self._tried(replace(choice, segments=turned), older=older)
+
+    async def _tried(self, choice: AudioChoice, *, older: Path | None) -> Kept:
         library, client = self._library, await self._library.client()
         raw = await self._download(choice)
         if self._item.kind == "song" and not self._item.artists:  # a list says less than the song's own page
@@ -126,7 +136,11 @@ class Arrival:
         words = await words_of(client, self._item, self._song, ask=self._asks())
         if words.music is not None:
             self._song = song_of(self._item, words.music)
-        finished = await self._finish(choice, words, raw, older)
+        try:
+            finished = await self._finish(choice, words, raw, older)
+        except (ConvertFailed, EncryptedStream):  # what is in them will not get better
+            await anyio.to_thread.run_sync(_sweep, self._folder, _raw_stem(self._item))
+            raise
         path, size, codec = await self._converted(finished)
         if words.lyrics and self._settings.lyrics in {"both", "file"}:
             await self._write_lyrics(path, words.lyrics)
@@ -259,7 +273,7 @@ def _raw_stem(item: Item) -> str:
 
 
 def _sweep(folder: Path, stem: str) -> None:
-    """Remove raw files of a song that stands: its process died between the two; blocks."""
+    """Remove raw files that no song will come of: it stands already, or they are spoilt; blocks."""
     for path in folder.glob(f"{stem}*.raw"):
         path.unlink(missing_ok=True)
 

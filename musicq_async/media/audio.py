@@ -105,6 +105,28 @@ def looks_like_mp4(first: bytes) -> bool:
     return first[4:8] in (b"ftyp", b"styp")
 
 
+def is_cut_off(file: BinaryIO) -> bool:
+    """Whether an MP4's last box runs past the end of the file; what is no MP4 is never called so.
+
+    Boxes begin with their length in 4 bytes and their kind in 4 (ISO/IEC 14496-12); length 1 says that 8 bytes with
+    the length follow, 0 that the box is the last.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    place = 0 if looks_like_mp4(file.read(8)) else size
+    while place + 8 <= size:
+        file.seek(place)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:], "big")
+        if length < 8:
+            break
+        place += length
+    file.seek(0)
+    return place > size
+
+
 def is_encrypted(file: BinaryIO) -> bool:
     """Whether an MP4 says in its first boxes that its sound is encrypted."""
     file.seek(0)

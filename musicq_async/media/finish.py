@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from musicq_async.errors import ConvertFailed
-from musicq_async.media.audio import Sound, opened, probe_file
+from musicq_async.media.audio import Sound, is_cut_off, opened, probe_file
 from musicq_async.media.covers import Cover
 from musicq_async.media.drafts import Draft, Existing
 from musicq_async.media.encode import encode_file
@@ -54,9 +54,9 @@ async def finish(
     ``measure`` measures the loudness for ReplayGain; a silent song keeps what ``tags`` say. The raw files are deleted
     once the song stands.
 
-    Raises `ConvertFailed` for what is no sound or is shorter than ``expected_duration`` seconds by more than two,
-    `EncryptedStream`, `TagsRejected`, `UnsafePath`, `OutOfSpace`. Cancelled, it stops at the next packet and leaves
-    nothing but the raw files.
+    Raises `ConvertFailed` for what is no sound, is cut off, or is shorter than ``expected_duration`` seconds by more
+    than two, `EncryptedStream`, `TagsRejected`, `UnsafePath`, `OutOfSpace`. Cancelled, it stops at the next packet and
+    leaves nothing but the raw files.
     """
     sources = [raw] if isinstance(raw, Path) else list(raw)
     if not sources:
@@ -67,6 +67,8 @@ async def finish(
         parts = folder.parts(name)
         with folder.folder(*parts[:-1]) as place, ExitStack() as files:
             open_files = [files.enter_context(opened(path)) for path in sources]
+            if any(map(is_cut_off, open_files)):
+                raise ConvertFailed("the file is cut off: its last part is not whole")
             draft = files.enter_context(Draft(place, parts[-1]))
             said = _measured(open_files, tags, cut, stopper) if measure else tags
             extension = _fill(open_files, draft, tags=said, cover=cover, cut=cut, stopper=stopper)

@@ -93,6 +93,25 @@ async def test_a_spoilt_item_is_refused(opened, run, item):
         assert task["error_message"].startswith("InvalidParams: item")
 
 
+async def test_a_mirror_with_a_broken_copy_is_passed_over(site, opened, run, aids, tmp_path):
+    broken = b"\0\0\0\x14ftypM4A \0\0\0\0M4A " + bytes(1000)
+    site.fail("*.m4s", with_=Fault(status=200, body=broken), host="cdn")
+    async with opened() as app:
+        task = await run(app, "download_bilibili_audio", bv_id=f"av{aids[0]}")
+        assert task["status"] == "completed"
+    assert not list(tmp_path.rglob(".*.raw*"))
+
+
+async def test_a_song_that_is_broken_everywhere_leaves_nothing_behind(site, opened, run, aids, tmp_path):
+    broken = b"\0\0\0\x14ftypM4A \0\0\0\0M4A " + bytes(1000)
+    site.fail("*.m4s", with_=Fault(status=200, body=broken), times=None)
+    async with opened() as app:
+        task = await run(app, "download_bilibili_audio", bv_id=f"av{aids[0]}")
+        assert task["status"] == "failed"
+        assert task["error_message"].startswith("ConvertFailed")
+    assert not list(tmp_path.rglob(".*.raw*"))
+
+
 async def test_pictures_and_words_of_foreign_hosts_are_not_asked_for(site, opened, run, aids):
     song = {"kind": "song", "title": "x", "auid": 400_100, "artists": ["y"]}
     foreign = "http://127.0.0.1:9/x"

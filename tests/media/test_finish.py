@@ -31,6 +31,16 @@ def left(safe):
     return sorted(path.relative_to(safe.root).as_posix() for path in safe.root.rglob("*") if path.is_file())
 
 
+@pytest.mark.parametrize("missing", [1, 30, 1000])
+@pytest.mark.parametrize("kind", ["aac.m4s", "flac.m4s", "eac3.m4s"])
+async def test_a_stream_that_lacks_its_last_bytes_is_refused_however_few(sound, safe, kind, missing):
+    raw = sound(kind)
+    raw.write_bytes(raw.read_bytes()[:-missing])
+    with pytest.raises(ConvertFailed, match="cut off"):
+        await finish(raw, safe, "song", tags=TAGS)
+    assert left(safe) == []
+
+
 @pytest.mark.parametrize(
     ("kind", "extension"), [("aac.m4s", "m4a"), ("flac.m4s", "flac"), ("eac3.m4s", "mka"), ("video.flv", "m4a")]
 )
