@@ -118,17 +118,31 @@ class Arrival:
         )
 
     async def _fetched(self, choice: AudioChoice, *, older: Path | None) -> Kept:
-        """Fetch from the first mirror; where its copy turns out to be broken, once more from the next."""
         try:
-            return await self._tried(choice, older=older)
-        except ConvertFailed:
+            finished, words = await self._made(choice, older)
+        except ConvertFailed:  # a broken copy: another mirror may have a whole one
             if all(len(segment.sources) < 2 for segment in choice.segments):
                 raise
-        turned = tuple(replace(each, sources=each.sources[1:] + each.sources[:1]) for each in choice.segments)
-        return await self._tried(replace(choice, segments=turned), older=older)
+            turned = tuple(replace(each, sources=each.sources[1:] + each.sources[:1]) for each in choice.segments)
+            finished, words = await self._made(replace(choice, segments=turned), older)
+        path, size, codec = await self._converted(finished)
+        if words.lyrics and self._settings.lyrics in {"both", "file"}:
+            await self._write_lyrics(path, words.lyrics)
+        quality = None if choice.quality == "video" else choice.quality
+        record = Archived(
+            key=self._item.key, url=self._item.link, path=str(path), size=size, codec=codec, quality=quality
+        )
+        await self._library.archive.add(record)
+        if older is not None and older != path:
+            await _remove(older, but=path)
+        return kept(
+            self._item, self._song, path=str(path), codec=codec, quality=choice.quality,
+            message=None if choice.exact else f"{choice.requested} is not offered; got {choice.quality}",
+        )  # fmt: skip
 
-    async def _tried(self, choice: AudioChoice, *, older: Path | None) -> Kept:
-        library, client = self._library, await self._library.client()
+    async def _made(self, choice: AudioChoice, older: Path | None) -> tuple[Finished, Words]:
+        """Download a choice and make a song of it; nothing of what cannot be one stays behind."""
+        client = await self._library.client()
         raw = await self._download(choice)
         if self._item.kind == "song" and not self._item.artists:  # a list says less than the song's own page
             self._item = await _told_more(client, self._item)
@@ -137,24 +151,10 @@ class Arrival:
         if words.music is not None:
             self._song = song_of(self._item, words.music)
         try:
-            finished = await self._finish(choice, words, raw, older)
-        except (ConvertFailed, EncryptedStream):  # what is in them will not get better
+            return await self._finish(choice, words, raw, older), words
+        except (ConvertFailed, EncryptedStream):
             await anyio.to_thread.run_sync(_sweep, self._folder, _raw_stem(self._item))
             raise
-        path, size, codec = await self._converted(finished)
-        if words.lyrics and self._settings.lyrics in {"both", "file"}:
-            await self._write_lyrics(path, words.lyrics)
-        quality = None if choice.quality == "video" else choice.quality
-        record = Archived(
-            key=self._item.key, url=self._item.link, path=str(path), size=size, codec=codec, quality=quality
-        )
-        await library.archive.add(record)
-        if older is not None and older != path:
-            await _remove(older, but=path)
-        return kept(
-            self._item, self._song, path=str(path), codec=codec, quality=choice.quality,
-            message=None if choice.exact else f"{choice.requested} is not offered; got {choice.quality}",
-        )  # fmt: skip
 
     def _asks(self) -> bool:
         """Whether a video's lyrics may cost calls."""

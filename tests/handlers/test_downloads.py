@@ -112,6 +112,17 @@ async def test_a_song_that_is_broken_everywhere_leaves_nothing_behind(site, open
     assert not list(tmp_path.rglob(".*.raw*"))
 
 
+async def test_a_song_whose_conversion_fails_is_not_fetched_again(site, opened, run, aids, music, monkeypatch):
+    async def fails(*_, **__):
+        raise musicq_async.ConvertFailed("no encoder")
+
+    monkeypatch.setattr("musicq_async.media.convert.convert", fails)
+    async with opened(audio_format="mp3") as app:
+        task = await run(app, "download_bilibili_audio", bv_id=f"av{aids[0]}")
+        assert task["error_message"].startswith("ConvertFailed: no encoder")
+    assert len(music()) == len(media(site)) == 1
+
+
 async def test_pictures_and_words_of_foreign_hosts_are_not_asked_for(site, opened, run, aids):
     song = {"kind": "song", "title": "x", "auid": 400_100, "artists": ["y"]}
     foreign = "http://127.0.0.1:9/x"
