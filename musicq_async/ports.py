@@ -61,8 +61,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """Tasks that somebody asked to cancel, with the reason."""
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker asks for whenever it claims."""
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """The terms on which a worker borrows tasks."""
 
     owner: str
     """Who asks: becomes ``lease_owner``."""
@@ -87,7 +87,7 @@ class TaskQueue(Protocol):
         params go to the task that is there. A task with ``waits`` is scheduled without a time until `release`.
         """
 
-    async def claim(self, wish: Wish, limit: int = 1) -> list[Lease]:
+    async def claim(self, terms: Terms, limit: int = 1) -> list[Lease]:
         """Lend up to ``limit`` pending tasks; do not wait for any.
 
         A cancelled claim lends nothing: what it had taken is pending again, and nothing is counted.
@@ -97,7 +97,7 @@ class TaskQueue(Protocol):
         over. Where only a rate bars, the wakeup is told when it opens.
         """
 
-    async def exchange(self, lease: Lease, change: Change, wish: Wish, limit: int = 1) -> tuple[bool, list[Lease]]:
+    async def exchange(self, lease: Lease, change: Change, terms: Terms, limit: int = 1) -> tuple[bool, list[Lease]]:
         """Settle, then claim, in one go; return whether the settle was accepted (False: the lease was lost).
 
         When it raises, nothing was claimed, and the settle may or may not have been written: settle again.

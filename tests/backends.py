@@ -18,7 +18,7 @@ from musicq_async.model.lifecycle import Change, settle
 from musicq_async.model.outcome import Outcome
 from musicq_async.model.schedule import Firing, Schedule, Slot, SlotOutcome
 from musicq_async.model.task import Lease, NewTask, Task
-from musicq_async.ports import Clock, PublicStore, ScheduleStore, TaskQueue, Wish
+from musicq_async.ports import Clock, PublicStore, ScheduleStore, TaskQueue, Terms
 
 BACKENDS = ["memory", "sqlite", "mysql", "postgresql"]
 SQL_BACKENDS = ["sqlite", "mysql", "postgresql"]
@@ -46,9 +46,9 @@ class MovedClock(SystemClock):
         self.moved_ms += round(seconds * 1000)
 
 
-def wish(**fields: Any) -> Wish:
-    """What a worker asks for."""
-    return Wish(**({"owner": "w1", "seconds": 10.0} | fields))
+def terms(**fields: Any) -> Terms:
+    """The terms on which a worker borrows."""
+    return Terms(**({"owner": "w1", "seconds": 10.0} | fields))
 
 
 class Recorder:
@@ -158,7 +158,7 @@ class Bench:
         return tasks
 
     async def claim(self, limit: int = 10, **fields: Any) -> list[Lease]:
-        return await self.queue.claim(wish(**fields), limit)
+        return await self.queue.claim(terms(**fields), limit)
 
     async def names(self, limit: int = 100, **fields: Any) -> list[str]:
         return [lease.task.task_id for lease in await self.claim(limit, **fields)]

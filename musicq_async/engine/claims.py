@@ -5,11 +5,11 @@ from __future__ import annotations
 from musicq_async.engine.outage import Outage
 from musicq_async.engine.registry import Handlers
 from musicq_async.engine.signal import WorkSignal, sleep_until_notified
-from musicq_async.ports import Clock, TaskQueue, Wish
+from musicq_async.ports import Clock, TaskQueue, Terms
 
 
 class Claims:
-    """The wish that every claim of a process makes: the types it handles, their limits, less what is paused."""
+    """The terms of every claim of a process: the types it handles, their limits, less what is paused."""
 
     def __init__(
         self,
@@ -35,18 +35,18 @@ class Claims:
         self._any_type = any_type
         """Whether tasks that nobody here handles are claimed as well, so that they fail."""
         self._known = -1
-        """Version of the handlers that ``_wish`` was made from."""
+        """Version of the handlers that ``_terms`` was made from."""
         self._paused: frozenset[str] = frozenset()
-        self._wish: Wish | None = None
+        self._terms: Terms | None = None
         self.limited: frozenset[str] = frozenset()
         """Types with limits: the end of such a task may let another one begin."""
 
     @property
-    def wish(self) -> Wish | None:
+    def terms(self) -> Terms | None:
         """What to claim; ``None`` where there is nothing to claim."""
         if self._handlers.version != self._known:
             self._learn()
-        return self._wish
+        return self._terms
 
     def _learn(self) -> None:
         self._known = self._handlers.version
@@ -54,8 +54,8 @@ class Claims:
         but = self._paused if types is None else frozenset()
         limits = self._handlers.limits
         self.limited = frozenset(limit.task_type for limit in limits)
-        wish = Wish(owner=self._owner, seconds=self._seconds, types=types, but=but, limits=limits)
-        self._wish = None if types is not None and not types else wish
+        terms = Terms(owner=self._owner, seconds=self._seconds, types=types, but=but, limits=limits)
+        self._terms = terms if types is None or types else None
 
     def pause(self, task_type: str, *, paused: bool) -> None:
         """Claim no more of a type, or claim it again, as the queue was just told."""

@@ -20,7 +20,7 @@ from musicq_async.model.event import Cancelled, Completed, Queued, Warned
 from musicq_async.model.outcome import Interruption, Outcome, Success
 from musicq_async.model.task import DEFAULT_MAX_RETRIES, FINISHED, Lease, NewTask, Task, TaskState
 from musicq_async.model.unique import checked_mode
-from musicq_async.ports import Clock, EventSink, PublicStore, TaskFilter, TaskQueue, Wish
+from musicq_async.ports import Clock, EventSink, PublicStore, TaskFilter, TaskQueue, Terms
 
 LARGEST_PAGE: Final = 1000
 POLL: Final = 1.0
@@ -75,7 +75,7 @@ class Tasks:
         self._sink = sink
         self._line = signal.consumers
         self._keeper = keeper
-        self._wish = Wish(owner=owner, seconds=keeper.seconds)
+        self._terms = Terms(owner=owner, seconds=keeper.seconds)
         self._cancel_here = cancel_here
         self._pause_here = pause_here
         self._popped: dict[str, _Popped] = {}
@@ -173,7 +173,7 @@ class Tasks:
         end = self._clock.monotonic() + seconds
         while True:
             self._check_open()
-            leases = await self._queue.claim(self._wish)
+            leases = await self._queue.claim(self._terms)
             if leases:
                 self._line.took()
                 return self._pop(leases[0])

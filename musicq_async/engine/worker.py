@@ -288,11 +288,11 @@ class Workers:
 
     async def _claim(self) -> Lease | None:
         """Claim one task that may begin now. A backend that fails gives none; `Claims.keep_looking` tries again."""
-        wish = self._claims.wish
-        if self.is_stopping or wish is None:
+        terms = self._claims.terms
+        if self.is_stopping or terms is None:
             return None
         try:
-            leases = await self._queue.claim(wish)
+            leases = await self._queue.claim(terms)
         except Exception as error:  # noqa: BLE001 - a worker outlives whatever its backend does
             self._outage.failed(error)
             return None
@@ -387,10 +387,10 @@ class Workers:
 
     async def _settle(self, run: Run, change: Change, *, goes_on: bool) -> list[Lease] | None:
         """Write how a run ended; return what was claimed in the same step, ``None`` where it did not look."""
-        wish = self._claims.wish if goes_on and not self.is_stopping and not self._is_careful else None
+        terms = self._claims.terms if goes_on and not self.is_stopping and not self._is_careful else None
         try:
-            if wish is not None:
-                accepted, following = await self._queue.exchange(run.lease, change, wish)
+            if terms is not None:
+                accepted, following = await self._queue.exchange(run.lease, change, terms)
                 if not accepted:
                     self._was_lost(run)
                 return following

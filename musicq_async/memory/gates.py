@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from musicq_async.memory.lines import Lines, place_of
 from musicq_async.memory.records import Record
 from musicq_async.model.limit import Limit, after_beginning, left_of, may_begin, opens_at_us
 from musicq_async.ports import Clock, Wakeup
 
-MEANINGLESS_US = 1_000_000
+MEANINGLESS_US: Final = 1_000_000
 """A rate that has been free for so long is forgotten."""
 
 

@@ -68,7 +68,7 @@ class Lines:
         self.by_type: dict[str, Line] = {}
 
     def of(self, task_type: str) -> Line:
-        """Return the line of a type, which there is from its first task on."""
+        """Return the line of a type; a new one is empty."""
         line = self.by_type.get(task_type)
         if line is None:
             line = self.by_type[task_type] = Line()

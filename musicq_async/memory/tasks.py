@@ -22,7 +22,7 @@ from musicq_async.model import lifecycle
 from musicq_async.model.lifecycle import Change
 from musicq_async.model.task import FINISHED, Lease, NewTask, Task, TaskState
 from musicq_async.model.unique import REPLACING, is_held, window_ms
-from musicq_async.ports import Clock, Heartbeat, TaskFilter, Wakeup, Wish
+from musicq_async.ports import Clock, Heartbeat, TaskFilter, Terms, Wakeup
 
 KEPT: Final = 100_000
 """Finished tasks of each state that are remembered, whatever their age: memory must not grow without end."""
@@ -152,13 +152,13 @@ class MemoryTasks:
         line.put(record)
         return True
 
-    async def claim(self, wish: Wish, limit: int = 1) -> list[Lease]:
+    async def claim(self, terms: Terms, limit: int = 1) -> list[Lease]:
         """Lend up to ``limit`` pending tasks; see `musicq_async.ports.TaskQueue.claim`."""
         leases: list[Lease] = []
-        types = wish.types
-        if wish.but:
-            types = (frozenset(self._lines.by_type) if types is None else types) - wish.but
-        limits = tuple(each for each in wish.limits if self._lines.of(each.task_type).pending) if wish.limits else ()
+        types = terms.types
+        if terms.but:
+            types = (frozenset(self._lines.by_type) if types is None else types) - terms.but
+        limits = tuple(each for each in terms.limits if self._lines.of(each.task_type).pending) if terms.limits else ()
         while len(leases) < limit:
             record = self._gates.first(types, limits) if limits else self._lines.first(types)
             if record is None:
@@ -170,19 +170,19 @@ class MemoryTasks:
             counts[RUNNING] += 1
             record.status = RUNNING
             record.started_at = now_ms // 1000
-            record.lease_owner = wish.owner
+            record.lease_owner = terms.owner
             record.lease_token = token
-            record.lease_until_ms = now_ms + int(wish.seconds * 1000)
+            record.lease_until_ms = now_ms + int(terms.seconds * 1000)
             self._running[record.task_id] = record
             leases.append(Lease(task=record, token=token))
         return leases
 
-    async def exchange(self, lease: Lease, change: Change, wish: Wish, limit: int = 1) -> tuple[bool, list[Lease]]:
+    async def exchange(self, lease: Lease, change: Change, terms: Terms, limit: int = 1) -> tuple[bool, list[Lease]]:
         """Settle, then claim; see `musicq_async.ports.TaskQueue.exchange`."""
         record = self._held(lease)
         if record is not None:
             self._apply(record, change)
-        return record is not None, await self.claim(wish, limit)
+        return record is not None, await self.claim(terms, limit)
 
     async def heartbeat(self, leases: Iterable[Lease], *, seconds: float) -> Heartbeat:
         """Renew leases; see `musicq_async.ports.TaskQueue.heartbeat`."""

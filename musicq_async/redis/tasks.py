@@ -14,7 +14,7 @@ from musicq_async.model import lifecycle
 from musicq_async.model.json_text import json_text
 from musicq_async.model.lifecycle import Change
 from musicq_async.model.task import FINISHED, Lease, NewTask, Task, TaskState
-from musicq_async.ports import Heartbeat, TaskFilter, Wakeup, Wish
+from musicq_async.ports import Heartbeat, TaskFilter, Terms, Wakeup
 from musicq_async.redis import operations as op
 from musicq_async.redis.operations import Claimed
 from musicq_async.redis.rows import change_item, new_task_item, task_of, whole_task_item
@@ -61,14 +61,14 @@ class RedisTaskQueue:
         if pending:
             self._wakeup.notify(pending)
 
-    async def claim(self, wish: Wish, limit: int = 1) -> list[Lease]:
+    async def claim(self, terms: Terms, limit: int = 1) -> list[Lease]:
         """Lend up to ``limit`` pending tasks; see `musicq_async.ports.TaskQueue.claim`.
 
         What was lent to a caller that was cancelled meanwhile is put back.
         """
         if limit < 1:
             return []
-        head = _claim_head(wish)
+        head = _claim_head(terms)
         claimed: Claimed = await self._server.submit(op.CLAIM, limit, head=head, on_abandoned=self._put_back)
         return self._given(claimed)
 
@@ -83,9 +83,9 @@ class RedisTaskQueue:
         if claimed.leases and self._wakeup is not None:
             self._wakeup.notify(len(claimed.leases))
 
-    async def exchange(self, lease: Lease, change: Change, wish: Wish, limit: int = 1) -> tuple[bool, list[Lease]]:
+    async def exchange(self, lease: Lease, change: Change, terms: Terms, limit: int = 1) -> tuple[bool, list[Lease]]:
         """Settle and claim in one call; see `musicq_async.ports.TaskQueue.exchange`."""
-        head = _claim_head(wish)
+        head = _claim_head(terms)
         item = (lease.task.task_id, lease.token, change_item(change)), max(0, limit)
         settled, claimed = await self._server.submit(
             op.EXCHANGE, item, head=head, on_abandoned=lambda result: self._put_back(result[1])
@@ -238,11 +238,11 @@ class RedisTaskQueue:
 
 
 @functools.lru_cache(maxsize=64)
-def _claim_head(wish: Wish) -> bytes:
+def _claim_head(terms: Terms) -> bytes:
     """Return what claims share that may be served by one search."""
-    limits = [[False if value is None else value for value in msgspec.structs.astuple(each)] for each in wish.limits]
-    types = False if wish.types is None else sorted(wish.types)
-    return msgspec.msgpack.encode((types, sorted(wish.but), limits, wish.owner, round(wish.seconds * 1000)))
+    limits = [[False if value is None else value for value in msgspec.structs.astuple(each)] for each in terms.limits]
+    types = False if terms.types is None else sorted(terms.types)
+    return msgspec.msgpack.encode((types, sorted(terms.but), limits, terms.owner, round(terms.seconds * 1000)))
 
 
 def _lost(lease: Lease) -> LeaseLost:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, select, union_a
 
 from musicq_async.model.limit import Limit
 from musicq_async.model.task import Lease, Task, TaskState
-from musicq_async.ports import Wish
+from musicq_async.ports import Terms
 from musicq_async.sql.database import commit_was_lost
 from musicq_async.sql.dialects import ById, any_pending_sqlite, claim_sqlite
 from musicq_async.sql.gates import Gates
@@ -28,9 +28,9 @@ MOST_TYPES: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One caller's wish for so many tasks."""
+    """One caller's claim of so many tasks."""
 
-    wish: Wish
+    terms: Terms
     limit: int
     token: str
     """Becomes the token of every lease: a task that is claimed again gets another."""
@@ -46,17 +46,17 @@ class Claimed:
 
 
 def claim(connection: Connection, claims: Sequence[Claim], *, now_ms: int) -> list[Claimed]:
-    """Serve the claims in their order. Those with one wish are served by one search."""
-    alike: dict[Wish, list[Claim]] = {}
+    """Serve the claims in their order. Those on the same terms are served by one search."""
+    alike: dict[Terms, list[Claim]] = {}
     for each in claims:
-        alike.setdefault(each.wish, []).append(each)
+        alike.setdefault(each.terms, []).append(each)
     served: dict[str, Claimed] = {}
-    for wish, group in alike.items():
+    for terms, group in alike.items():
         token = group[0].token
         leases = _already_lent(connection, token) if commit_was_lost(connection) else []
         opens_at_ms = None
         if not leases:
-            leases, opens_at_ms = _lent(connection, wish, sum(each.limit for each in group), token, now_ms)
+            leases, opens_at_ms = _lent(connection, terms, sum(each.limit for each in group), token, now_ms)
         for each in group:
             served[each.token] = Claimed(leases[: each.limit], opens_at_ms)
             leases = leases[each.limit :]
@@ -72,23 +72,23 @@ def _already_lent(connection: Connection, token: str) -> list[Lease]:
 _OURS: Final = select(*TASK_COLUMNS).where(RUNNING, _t.lease_token == bindparam("token"))
 
 
-def _lent(connection: Connection, wish: Wish, limit: int, token: str, now_ms: int) -> tuple[list[Lease], int | None]:
+def _lent(connection: Connection, terms: Terms, limit: int, token: str, now_ms: int) -> tuple[list[Lease], int | None]:
     """Find and lend; also return when to look again, where a rate barred a type."""
     loan: dict[str, Any] = {
         "started_at": now_ms // 1000,
-        "lease_owner": wish.owner,
+        "lease_owner": terms.owner,
         "lease_token": token,
-        "lease_until_ms": now_ms + round(wish.seconds * 1000),
+        "lease_until_ms": now_ms + round(terms.seconds * 1000),
     }
-    types = frozenset(_pending_types(connection)) if wish.types is None else wish.types
-    names = tuple(sorted(types - wish.but)) if wish.but else tuple(types)
+    types = frozenset(_pending_types(connection)) if terms.types is None else terms.types
+    names = tuple(sorted(types - terms.but)) if terms.but else tuple(types)
     if not names or limit < 1:
         return [], None
     if connection.dialect.name == "sqlite" and len(names) <= MOST_TYPES:
-        limited = tuple(each.task_type for each in wish.limits if each.task_type in names)
+        limited = tuple(each.task_type for each in terms.limits if each.task_type in names)
         if not limited or not _have_pending(connection, limited):
             return _lend_at_once(connection, names, limit, loan), None
-    tasks, opens_at_ms = first_pending(connection, names, limit, limits=wish.limits, now_ms=now_ms)
+    tasks, opens_at_ms = first_pending(connection, names, limit, limits=terms.limits, now_ms=now_ms)
     return _lend(connection, tasks, loan), opens_at_ms
 
 

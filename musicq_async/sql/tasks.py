@@ -27,7 +27,7 @@ from musicq_async.model import lifecycle
 from musicq_async.model.json_text import json_text
 from musicq_async.model.lifecycle import Change
 from musicq_async.model.task import FINISHED, Lease, NewTask, Task, TaskState
-from musicq_async.ports import Heartbeat, TaskFilter, Wakeup, Wish
+from musicq_async.ports import Heartbeat, TaskFilter, Terms, Wakeup
 from musicq_async.sql.claims import Claim, Claimed, claim
 from musicq_async.sql.database import Database, commit_was_lost
 from musicq_async.sql.dialects import ById, insert_missing
@@ -109,12 +109,12 @@ class SqlTaskQueue:
         if pending:
             self._wakeup.notify(pending)
 
-    async def claim(self, wish: Wish, limit: int = 1) -> list[Lease]:
+    async def claim(self, terms: Terms, limit: int = 1) -> list[Lease]:
         """Lend up to ``limit`` pending tasks; see `musicq_async.ports.TaskQueue.claim`.
 
         What was lent to a caller that was cancelled meanwhile is put back.
         """
-        _, claimed = await self._exchanged(None, Claim(wish, limit, self._database.token()))
+        _, claimed = await self._exchanged(None, Claim(terms, limit, self._database.token()))
         return self._given(claimed)
 
     def _given(self, claimed: Claimed) -> list[Lease]:
@@ -122,9 +122,9 @@ class SqlTaskQueue:
             self._wakeup.opens(claimed.opens_at_ms)
         return claimed.leases
 
-    async def exchange(self, lease: Lease, change: Change, wish: Wish, limit: int = 1) -> tuple[bool, list[Lease]]:
+    async def exchange(self, lease: Lease, change: Change, terms: Terms, limit: int = 1) -> tuple[bool, list[Lease]]:
         """Settle and claim in one transaction; see `musicq_async.ports.TaskQueue.exchange`."""
-        claim = Claim(wish, limit, self._database.token())
+        claim = Claim(terms, limit, self._database.token())
         lost, claimed = await self._exchanged(settle_of(lease, change), claim)
         self._tell_change(change)
         return lost is None, self._given(claimed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from backends import wish
+from backends import terms
 
 from musicq_async.model.lifecycle import retry
 from musicq_async.model.outcome import Cancellation, Failure, Snooze, Success
@@ -175,9 +175,9 @@ async def test_an_exchange_settles_and_lends_the_next(bench) -> None:
     await bench.push("a", "b")
     (lease,) = await bench.claim(1)
     done = bench.change(lease, Success("first"))
-    settled, leases = await bench.queue.exchange(lease, done, wish())
+    settled, leases = await bench.queue.exchange(lease, done, terms())
     assert settled
     assert [each.task.task_id for each in leases] == ["b"]
     assert (await bench.stored("a")).result == "first"
-    settled, leases = await bench.queue.exchange(lease, done, wish())
+    settled, leases = await bench.queue.exchange(lease, done, terms())
     assert (settled, leases) == (False, [])

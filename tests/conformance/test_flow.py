@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from backends import wish
+from backends import terms
 
 from musicq_async.model.limit import Limit
 from musicq_async.model.outcome import Success
@@ -102,7 +102,7 @@ async def test_limits_hold_when_many_claim_at_once(bench) -> None:
 
     async def claim(place: int) -> None:
         queue = queues[place % 3]
-        leases = await queue.claim(wish(owner=f"w{place}", limits=limits), 2)
+        leases = await queue.claim(terms(owner=f"w{place}", limits=limits), 2)
         got.extend(lease.task.group_key for lease in leases)
 
     for _ in range(6):  # one that met another's claim looks again later

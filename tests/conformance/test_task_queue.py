@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import msgspec
 import pytest
-from backends import wish
+from backends import terms
 
 from musicq_async.errors import DuplicateTask, LeaseLost
 from musicq_async.model.lifecycle import cancel, retry, settle
@@ -224,7 +224,7 @@ async def test_claimers_at_once_never_get_the_same_task_and_leave_none(bench) ->
     taken: list[str] = []
 
     async def claimer(number: int) -> None:
-        while leases := await queues[number].claim(wish(owner=f"w{number}"), 7):
+        while leases := await queues[number].claim(terms(owner=f"w{number}"), 7):
             taken.extend(lease.task.task_id for lease in leases)
 
     async with anyio.create_task_group() as group:

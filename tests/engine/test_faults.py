@@ -15,7 +15,7 @@ from musicq_async.model.event import Completed, Failed, Returned, Started, Warne
 from musicq_async.model.lifecycle import settle
 from musicq_async.model.outcome import Crash, Interruption
 from musicq_async.model.task import TaskState
-from musicq_async.ports import Wish
+from musicq_async.ports import Terms
 
 pytestmark = pytest.mark.anyio
 
@@ -127,7 +127,7 @@ async def test_the_answer_of_a_worker_that_lost_its_lease_is_dropped(engine, han
         change = settle(task, Crash(), now_ms=0, draw=0.0, max_crashes=9)
         running.workers.stop(grace=5)  # or it would claim the task again itself
         assert await running.memory.change(task, change)
-        [lease] = await running.memory.claim(Wish(owner="other", seconds=10))
+        [lease] = await running.memory.claim(Terms(owner="other", seconds=10))
         release.set()
         await until(lambda: not running.workers._executors)
         task = await running.task(task_id)
@@ -264,7 +264,7 @@ async def test_a_task_that_was_there_when_a_process_died_runs_alone(engine, hand
     async with engine(concurrency=8) as running:
         for n in range(6):
             await running.memory.push([_new(f"s{n}")])
-        leases = await running.memory.claim(Wish(owner="dead", seconds=0), 6)
+        leases = await running.memory.claim(Terms(owner="dead", seconds=0), 6)
         for lease in leases:
             change = settle(lease.task, Crash(), now_ms=0, draw=0.0, max_crashes=5)
             await running.memory.settle(lease, change)
@@ -288,7 +288,7 @@ async def test_the_janitor_returns_the_tasks_of_dead_workers_and_fails_those_tha
         running.workers.stop(grace=0)
         task_id = await running.push("deadly")
         for _ in range(3):
-            [lease] = await running.memory.claim(Wish(owner="dead", seconds=0))
+            [lease] = await running.memory.claim(Terms(owner="dead", seconds=0))
             await anyio.sleep(0.002)
             await running.janitor.rescue()
             with pytest.raises(LeaseLost):
@@ -369,10 +369,10 @@ async def test_a_claim_that_is_on_its_way_when_the_workers_stop_is_put_back(engi
     ran = []
 
     class SlowToLend(Faulty):
-        async def claim(self, wish, limit=1):
+        async def claim(self, terms, limit=1):
             asked.set()
             await answer.wait()
-            return await self.queue.claim(wish, limit)
+            return await self.queue.claim(terms, limit)
 
     @handlers.register("job")
     async def job(params):

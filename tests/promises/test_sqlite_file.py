@@ -13,7 +13,7 @@ from promises.fleet import Fleet
 from musicq_async.clock import SystemClock
 from musicq_async.model.lifecycle import completed
 from musicq_async.model.task import NewTask
-from musicq_async.ports import Wish
+from musicq_async.ports import Terms
 from musicq_async.sql import SqlTaskQueue, open_database
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +40,7 @@ async def written(path):
         for number in range(40):
             await queue.push([NewTask(task_id=f"t{number:02}", task_type="work", params={"n": "x" * number * 50})])
             states.append(state_of(path))
-            [lease] = await queue.claim(Wish(owner="w", seconds=10))
+            [lease] = await queue.claim(Terms(owner="w", seconds=10))
             states.append(state_of(path))
             if number % 2:
                 await queue.settle(lease, completed(lease.task, number, now_ms=SystemClock().time_ms()))

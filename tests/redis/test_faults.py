@@ -17,12 +17,12 @@ from musicq_async.errors import BackendUnavailable, DuplicateTask, LeaseLost
 from musicq_async.model.lifecycle import cancel, completed, settle
 from musicq_async.model.outcome import Crash, Success
 from musicq_async.model.task import NewTask, TaskState
-from musicq_async.ports import TaskFilter, Wish
+from musicq_async.ports import TaskFilter, Terms
 from musicq_async.redis import RedisTaskQueue, open_redis
 
 pytestmark = pytest.mark.anyio
 
-ANY = Wish(owner="w1", seconds=30.0)
+ANY = Terms(owner="w1", seconds=30.0)
 
 
 def new(name: str, **fields) -> NewTask:
@@ -101,7 +101,7 @@ async def test_a_second_settle_of_one_lease_is_refused_also_by_another_process(b
     taken = (await other.expired())[0]
     change = bench.change(lease, Success())
     assert await other.change(taken, settle(taken, Crash(), now_ms=bench.clock.time_ms(), draw=0.5, max_crashes=3))
-    second = (await other.claim(Wish(owner="w2", seconds=30.0)))[0]
+    second = (await other.claim(Terms(owner="w2", seconds=30.0)))[0]
     with pytest.raises(LeaseLost):
         await bench.queue.settle(lease, change)
     assert (await bench.queue.exchange(lease, change, ANY, 0))[0] is False

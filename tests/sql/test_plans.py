@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from backends import SQL_BACKENDS, wish
+from backends import SQL_BACKENDS, terms
 from sqlalchemy import event, text
 
 from musicq_async.model.limit import Limit
@@ -47,10 +47,10 @@ async def filled(bench):
 
 
 async def use_every_hot_statement(bench) -> None:
-    asked = wish(types=TYPES)
+    asked = terms(types=TYPES)
     limits = (Limit(task_type="limited", concurrency=50, rate=1000.0, group_concurrency=20, group_rate=500.0),)
     leases = await bench.queue.claim(asked, 30)
-    await bench.queue.claim(wish(types=TYPES, limits=limits), 10)
+    await bench.queue.claim(terms(types=TYPES, limits=limits), 10)
     await bench.queue.settle(leases[0], bench.change(leases[0], Success("done")))
     await bench.queue.exchange(leases[1], bench.change(leases[1], Success()), asked)
     error = ErrorRecord(time=1, attempt=1, type="E", message="m")
@@ -136,7 +136,7 @@ def is_good(plan: list[dict[str, Any]]) -> bool:
 
 async def test_a_settle_finds_its_tasks_by_their_ids(filled) -> None:
     """The index of the running ones is full of rows that ran a moment ago: PostgreSQL keeps them until a vacuum."""
-    leases = await filled.queue.claim(wish(types=TYPES), 30)
+    leases = await filled.queue.claim(terms(types=TYPES), 30)
     with watched(filled) as statements:
         await filled.queue.settle(leases[0], filled.change(leases[0], Success("done")))
     ((statement, values),) = [item for item in statements.items() if is_about_tasks(item[0])]
@@ -161,12 +161,12 @@ async def test_a_second_claimer_gets_the_next_rows_while_the_first_has_not_commi
 
     async def second() -> list[str]:
         claimed = await other.write(
-            lambda connection: claim(connection, [Claim(wish(owner="w2"), 1, "second")], now_ms=1)
+            lambda connection: claim(connection, [Claim(terms(owner="w2"), 1, "second")], now_ms=1)
         )
         return [lease.task.task_id for lease in claimed[0].leases]
 
     engine = bench.database._transactions._writes
     async with engine.connect() as connection, connection.begin():
-        first = await connection.run_sync(lambda sync: claim(sync, [Claim(wish(owner="w1"), 1, "first")], now_ms=1))
+        first = await connection.run_sync(lambda sync: claim(sync, [Claim(terms(owner="w1"), 1, "first")], now_ms=1))
         assert [lease.task.task_id for lease in first[0].leases] == ["a"]
         assert await second() == ["b"]

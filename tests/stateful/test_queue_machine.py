@@ -23,7 +23,7 @@ from musicq_async.model.limit import Limit
 from musicq_async.model.outcome import Cancellation, Crash, Failure, Interruption, Snooze, Success
 from musicq_async.model.task import FINISHED, ErrorRecord, Task, TaskState
 from musicq_async.model.unique import REPLACING, is_held
-from musicq_async.ports import TaskFilter, Wish
+from musicq_async.ports import TaskFilter, Terms
 
 NAMES = [f"t{number}" for number in range(8)]
 KEYS = {"k1": "queued", "k2": "unfinished", "k3": "replace", "k4": "debounce", "k5": "30.0"}
@@ -219,8 +219,8 @@ class QueueMachine(RuleBasedStateMachine):
     )
     def claim(self, limit, side, wanted, limited):
         limits = (LIMIT,) if limited else ()
-        wish = Wish(owner="w1", seconds=SECONDS, types=wanted, limits=limits)
-        self.lent(self.run(self.queues[side].claim(wish, limit)), limit, wanted, limits)
+        terms = Terms(owner="w1", seconds=SECONDS, types=wanted, limits=limits)
+        self.lent(self.run(self.queues[side].claim(terms, limit)), limit, wanted, limits)
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), outcome=outcomes, side=sides)
@@ -238,8 +238,8 @@ class QueueMachine(RuleBasedStateMachine):
     def exchange(self, data, outcome, side, limit):
         lease, change = self.answer(data, outcome)
         held = self.held(lease)
-        wish = Wish(owner="w1", seconds=SECONDS)
-        settled, leases = self.run(self.queues[side].exchange(lease, change, wish, limit))
+        terms = Terms(owner="w1", seconds=SECONDS)
+        settled, leases = self.run(self.queues[side].exchange(lease, change, terms, limit))
         assert settled is held
         if held:
             self.apply(lease.task.task_id, change)

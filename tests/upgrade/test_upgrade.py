@@ -18,7 +18,7 @@ from musicq_async.errors import BackendError, BackendUnavailable, MusicqError, S
 from musicq_async.model.lifecycle import settle
 from musicq_async.model.outcome import Crash
 from musicq_async.model.task import NewTask, TaskState
-from musicq_async.ports import Wish
+from musicq_async.ports import Terms
 from musicq_async.sql import SqlScheduleStore, SqlTaskQueue, open_database
 from musicq_async.sql.upgrade import HEAD, KNOWN
 
@@ -134,14 +134,14 @@ async def assert_schedules_go_on(schedules: SqlScheduleStore, alphabet: str) -> 
 
 
 async def assert_tasks_go_on(queue: SqlTaskQueue, alphabet: str) -> None:
-    leases = await queue.claim(Wish(owner="w", seconds=10), 10)
+    leases = await queue.claim(Terms(owner="w", seconds=10), 10)
     assert [lease.task.task_id for lease in leases] == ["first", "elder", "young"]
     assert [lease.task.params for lease in leases] == [{}, {}, {"t": alphabet}]
     assert (await queue.get("failed")).error_message == alphabet
     left = (await queue.expired())[0]
     assert left.task_id == "ran"
     assert await queue.change(left, settle(left, Crash(), now_ms=1, draw=0, max_crashes=3))
-    assert (await queue.claim(Wish(owner="w", seconds=9)))[0].task.params == {"x": 1}
+    assert (await queue.claim(Terms(owner="w", seconds=9)))[0].task.params == {"x": 1}
 
 
 async def assert_every_text_fits(queue: SqlTaskQueue) -> None:
@@ -208,7 +208,7 @@ async def test_the_first_schema_is_brought_up_to_date_and_its_tasks_run(new) -> 
         assert await database.version() == HEAD
         queue = SqlTaskQueue(database)
         await queue.push([NewTask(task_id="second", task_type="work", params={}, unique_key="k2")])
-        leases = await queue.claim(Wish(owner="w", seconds=10), 5)
+        leases = await queue.claim(Terms(owner="w", seconds=10), 5)
         assert [(lease.task.task_id, lease.task.params) for lease in leases] == [("first", {"n": "值"}), ("second", {})]
         assert leases[0].task.unique_mode == "queued"
 
